@@ -39,6 +39,25 @@ def test_those_of_the_backend_whose_interpreter_a_variable_names(
 
 
 @pytest.mark.parametrize(
+    ("name", "content", "is_one"),
+    [
+        ("chat_template.jinja", "{{ messages }}", True),
+        ("tokenizer_config.json", '{"chat_template": "{{ messages }}"}', True),
+        ("tokenizer_config.json", '{"model_max_length": 512}', False),
+    ],
+)
+def test_the_library_of_templates_is_imported_ahead_where_there_is_one(
+    name: str, content: str, is_one: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGEHONE_PYTHON_LLAMACPP", sys.executable)
+    text = bundle(tmp_path / "text", kind="language", recipe=recipe("llamacpp"))
+    (text / "tokenizer").mkdir()
+    (text / "tokenizer" / name).write_text(content)
+    _, words = expected([text])
+    assert ("jinja2" in words.modules) is is_one
+
+
+@pytest.mark.parametrize(
     "fields",
     [
         {},

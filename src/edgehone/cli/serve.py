@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import socket
 
     from edgehone.attestation.keys import VerificationKey
+    from edgehone.bundle.read import Bundle
     from edgehone.monitor.board import Board
     from edgehone.serve.admin import AdminRules
     from edgehone.serve.drift.watching import Rules as Drift
@@ -114,12 +115,11 @@ def _served(settings: Settings, state: Path, verification: VerificationKey | Non
 
     with _extra():
         from edgehone.serve.models import read_served
-        from edgehone.serve.rollout.promoted import promoted
 
     limits = _limits(settings)
     return [
         read_served(
-            promoted(read(one.path), name, state, _warn),
+            _promoted(read(one.path), name, state),
             name,
             replace(limits, places=one.parallel or limits.places),
             lambda text: print(text, file=sys.stderr),
@@ -127,6 +127,15 @@ def _served(settings: Settings, state: Path, verification: VerificationKey | Non
         )
         for name, one in settings.bundles.items()
     ]
+
+
+def _promoted(bundle: Bundle, name: str, state: Path) -> Bundle:
+    """Return the bundle that rollouts have put in the place of this one; an empty folder knows of none."""
+    if not any(state.iterdir()):
+        return bundle
+    from edgehone.serve.rollout.promoted import promoted
+
+    return promoted(bundle, name, state, _warn)
 
 
 @dataclass(frozen=True)

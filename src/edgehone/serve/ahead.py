@@ -1,8 +1,9 @@
 """Start the processes of engines before their bundles are verified: they import their framework meanwhile, and wait.
 
-Nothing of a bundle is read but which of the installed backends made it, and nothing of it is opened by such a process
-before it gets its job, which it does once the bundle is verified. It is done where a variable names the interpreter of
-the backend, as in an image: an environment that edgehone manages is checked, and perhaps installed, first.
+Nothing of a bundle is read but which of the installed backends made it and whether it has a chat template, and nothing
+of it is opened by such a process before it gets its job, which it does once the bundle is verified. It is done where a
+variable names the interpreter of the backend, as in an image: an environment that edgehone manages is checked, and
+perhaps installed, first.
 """
 
 from __future__ import annotations
@@ -26,14 +27,14 @@ def expected(bundles: Iterable[Path]) -> Iterator[Expected]:
     for bundle in bundles:
         try:
             manifest = json.loads(read_limited(bundle / MANIFEST, LARGEST))
-            yield from _of(
-                str(manifest["recipe"]["backend"]), manifest["kind"], manifest["recipe"]["settings"]
-            )
+            recipe = manifest["recipe"]
+            chats = manifest["kind"] != "graph" and _has_template(bundle / "tokenizer")
+            yield from _of(str(recipe["backend"]), manifest["kind"], recipe["settings"], chats)
         except (EdgehoneError, OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
             continue
 
 
-def _of(name: str, kind: Any, settings: Any) -> Iterator[Expected]:
+def _of(name: str, kind: Any, settings: Any, chats: bool) -> Iterator[Expected]:
     from edgehone.backends import registry
     from edgehone.device.detect import detect
     from edgehone.execution.environments import overrides
@@ -47,4 +48,13 @@ def _of(name: str, kind: Any, settings: Any) -> Iterator[Expected]:
     call = GRAPH if kind == "graph" else LANGUAGE
     yield Expected(python, call, backend, threads, [call.partition(":")[0], backend, *modules])
     if kind != "graph":
-        yield Expected(python, TEXT, backend, 1, [TEXT.partition(":")[0], backend, "tokenizers", "jinja2"])
+        renders = ["jinja2"] if chats else []
+        yield Expected(python, TEXT, backend, 1, [TEXT.partition(":")[0], backend, "tokenizers", *renders])
+
+
+def _has_template(tokenizer: Path) -> bool:
+    """Return whether a tokenizer's folder seems to have a chat template; one in a GGUF file is not looked for."""
+    settings = tokenizer / "tokenizer_config.json"
+    if any(tokenizer.glob("chat_template.*")):
+        return True
+    return settings.is_file() and b'"chat_template"' in read_limited(settings, LARGEST)

@@ -17,12 +17,10 @@ from edgehone.bundle.read import read
 from edgehone.core.errors import JobError, SetupError
 from edgehone.execution.time_slice import shorten_slice
 from edgehone.serve.admin import Admin, AdminRules
-from edgehone.serve.admin_watch import AdminWatch
 from edgehone.serve.alerts import Alerts, Make
 from edgehone.serve.app import answering, build
 from edgehone.serve.application import Application
 from edgehone.serve.bounded import counted
-from edgehone.serve.drift.admin import AdminDrift
 from edgehone.serve.drift.observer import DriftObserver
 from edgehone.serve.drift.watching import Rules as Drift
 from edgehone.serve.drift.watching import add_drift
@@ -33,14 +31,13 @@ from edgehone.serve.model import Model
 from edgehone.serve.models import read_served
 from edgehone.serve.notify import tell_ready
 from edgehone.serve.operations import Operation
-from edgehone.serve.rollout.rollouts import Rollouts
-from edgehone.serve.rollout.routes import RolloutRoutes
 from edgehone.serve.served import Limits, Served
 from edgehone.serve.takeover import LINGER_SECONDS, take_connections
 from edgehone.serve.watching import Watching, WatchRules, watch
 
 if TYPE_CHECKING:
     from edgehone.serve.infer.grpc.server import GrpcServer
+    from edgehone.serve.rollout.rollouts import Rollouts
 
 _IDLE_SECONDS = 75
 # A second signal is noticed within so many seconds.
@@ -88,9 +85,7 @@ async def serve(
         watching.background.append(alerts.run)
     admin = Admin(models, running.admin, say) if running.admin else None
     also = list(_operators(models, watching, drift, running.admin)) if running.admin else []
-    rollouts = _rollouts(models, watching, running.admin) if running.admin else None
-    if rollouts and running.admin:
-        also += RolloutRoutes(rollouts, running.admin).operations()
+    rollouts = _rollouts(models, watching, running.admin, also) if running.admin else None
     first = _First(models)
     application = build(
         models,
@@ -165,15 +160,25 @@ class _First:
 def _operators(
     models: Models, watching: Watching, drift: DriftObserver, rules: AdminRules
 ) -> Sequence[Operation]:
-    """Return the operations beside those that change bundles."""
+    """Return the operations beside those that change bundles. What only operators need is not imported without them."""
+    from edgehone.serve.admin_watch import AdminWatch
+    from edgehone.serve.drift.admin import AdminDrift
+
     return [
         *AdminWatch(models.by_name, watching, rules).operations(),
         *AdminDrift(drift, rules).operations(),
     ]
 
 
-def _rollouts(models: Models, watching: Watching, rules: AdminRules) -> Rollouts | None:
-    """Return the rollouts of the server, which go on in the background; None, said once, if they cannot be stored."""
+def _rollouts(
+    models: Models, watching: Watching, rules: AdminRules, also: list[Operation]
+) -> Rollouts | None:
+    """Return the rollouts of the server, which go on in the background, and add their operations to `also`.
+
+    None, said once, if they cannot be stored.
+    """
+    from edgehone.serve.rollout.rollouts import Rollouts
+    from edgehone.serve.rollout.routes import RolloutRoutes
 
     def read_it(path: str, name: str, limits: Limits) -> Served:
         return read_served(read(path), name, limits, watching.say, rules.verification)
@@ -188,6 +193,7 @@ def _rollouts(models: Models, watching: Watching, rules: AdminRules) -> Rollouts
         return None
     watching.observers.add(rollouts)
     watching.background.append(rollouts.run)
+    also += RolloutRoutes(rollouts, rules).operations()
     return rollouts
 
 

@@ -44,6 +44,9 @@ _TOGETHER_SECONDS = 0.003
 # (macOS) notice the end after the pause.
 _END = getattr(select, "POLLRDHUP", 0)
 _START_SECONDS = 600.0
+# A server that loads is asked again after a share of the time that it has taken until then: a small model is ready
+# after some 0.02 s, and each question takes a part of a processor that loads.
+_WAIT_SHARE, _SHORTEST_WAIT, _LONGEST_WAIT = 0.1, 0.001, 0.02
 # The options for the setting `load`, as the session loads the model.
 _LOADS = {"mlock": ["--load-mode", "mmap+mlock"], "read": ["--load-mode", "none"]}
 
@@ -191,7 +194,7 @@ class LlamaEngine:
                     return
             except (OSError, http.client.HTTPException):
                 pass  # it does not listen yet
-            time.sleep(0.02)
+            time.sleep(min(_LONGEST_WAIT, max(_SHORTEST_WAIT, _WAIT_SHARE * (time.monotonic() - begun))))
         raise EdgehoneError(f"llama-server has not loaded the model after {_START_SECONDS:.0f} s")
 
     def _end_with_server(self) -> None:
@@ -224,6 +227,8 @@ def command_line(
         program, "--model", model, "--parallel", places, "--ctx-size", context * places, "--offline", "--no-webui",
         # Prefixes stay in the slots. llama-server's further cache would take up to 8 GiB of memory.
         "--cache-ram", 0,
+        # The canaries of the proof, without which no server is ready, touch weights and buffers as the warm-up would.
+        "--no-warmup",
         "--threads", settings.get("decode_threads", threads), "--threads-batch", threads,
         # Without these llama-server puts what it can on any device that it finds.
         *(["--device", settings["device"], "--gpu-layers", settings.get(LAYERS, "all")]

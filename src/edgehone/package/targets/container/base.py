@@ -27,6 +27,17 @@ _LIBRARIES = ("libgcc_s.so.1", "libstdc++.so.6", "libz.so.1")
 _HINT = "name a base image with Python 3.11 or newer and glibc, or leave out --set base"
 COMPILE: Final = ("-I", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash")
 MACHINES: Final[Mapping[str, str]] = {"amd64": "x86_64", "arm64": "aarch64"}
+# The architecture of this machine, and where modules of another one's image are compiled.
+_OWN: Final = next((arch for arch, name in MACHINES.items() if name == platform.machine()), "")
+_ASIDE: Final = "/compiled"
+
+
+@dataclass(frozen=True)
+class Compiler:
+    """The Python that compiles modules: that of the container itself, or that of another `image`."""
+
+    python: str
+    image: str | None = None
 
 
 @dataclass(frozen=True)
@@ -104,22 +115,53 @@ def _from_debian(store: Store, recipe: debian.Recipe, scratch: Path, tell: Calla
     root = debian.make_root(recipe, scratch)
     python = f"/usr/bin/python{recipe.python}"
     library = f"/usr/lib/python{recipe.python}"
-    parts = [digest_file(root.tar), recipe.arch, library, *COMPILE, store.version]
+    compiler = Compiler(python) if runs_here(recipe.arch) else _compiler(store, recipe.python, tell)
+    parts = [digest_file(root.tar), recipe.arch, library, *COMPILE, str(compiler), store.version]
     image = f"localhost/edgehone-base:{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]}"
     if not store.has(image):
         with store.container("scratch", recipe.arch) as container:
             store.run("add", "-q", container, root.tar, "/")
-            if runs_here(recipe.arch):
-                compile_python(store, container, python, [library])
+            compile_python(store, container, compiler, [library])
             store.run("config", "--arch", recipe.arch, container)
             store.commit(container, image)
     said = f"packages of Debian {recipe.suite}"
     return Base(image, python, recipe.python, root.glibc, root.packages, said)
 
 
-def compile_python(store: Store, container: str, python: str, folders: Sequence[str]) -> None:
-    """Compile Python's modules in a container. The bytecode holds no times, and is not compared with its source."""
-    store.run("run", "--network", "none", container, "--", python, *COMPILE, *folders)
+def compile_python(store: Store, container: str, compiler: Compiler | None, folders: Sequence[str]) -> None:
+    """Compile Python's modules in a container. The bytecode holds no times, and is not compared with its source.
+
+    It is the same on every processor: where this machine does not run the container's programs, another image's Python
+    of the same version compiles. Without a compiler nothing is done.
+    """
+    if compiler is None:
+        return
+    if compiler.image is None:
+        store.run("run", "--network", "none", container, "--", compiler.python, *COMPILE, *folders)
+        return
+    with store.container(compiler.image, _OWN) as helper:
+        for one in folders:
+            store.run("copy", "-q", "--from", container, helper, one, f"{_ASIDE}{one}")
+        aside = [f"{_ASIDE}{one}" for one in folders]
+        words = [compiler.python, *COMPILE, "-s", _ASIDE, *aside]
+        store.run("run", "--network", "none", helper, "--", *words)
+        for one in folders:
+            store.run("copy", "-q", "--chown", "0:0", "--from", helper, container, f"{_ASIDE}{one}", one)
+
+
+def compiler_for(store: Store, base: Base, arch: str, tell: Callable[[str], None]) -> Compiler | None:
+    """Return what compiles the modules for a base; None if it has another version of Python than Debian's here."""
+    return Compiler(base.python) if runs_here(arch) else _compiler(store, base.version, tell)
+
+
+def _compiler(store: Store, version: str, tell: Callable[[str], None]) -> Compiler | None:
+    try:
+        if debian.suite()[1]["python"] != version:
+            return None
+    except SetupError:  # this machine is none with Debian's packages
+        return None
+    found = base_of(store, None, _OWN, "cpu", tell)
+    return Compiler(found.python, found.image)
 
 
 def _named(store: Store, key: str, named: tuple[str, str, str], scratch: Path) -> Base:

@@ -105,7 +105,7 @@ def recipe(arch: str, device: str, folder: Path, tell: Callable[[str], None]) ->
 
 def key(made_of: Recipe) -> str:
     """Return a short digest of what a root file system is made of, and of what makes it."""
-    own = [(_HERE / name).read_bytes() for name in ("debian.py", "debs.sh")]
+    own = [(_HERE / name).read_bytes() for name in ("debian.py", "debs.sh", "base.py")]
     made_of_it = {**asdict(made_of), "sources": Path(made_of.sources).read_text("utf-8"), "lists": ""}
     return hashlib.sha256(json.dumps(made_of_it).encode() + b"".join(own)).hexdigest()[:16]
 

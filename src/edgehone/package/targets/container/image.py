@@ -16,8 +16,15 @@ from edgehone.backends import registry
 from edgehone.core.errors import InputError, SetupError
 from edgehone.execution.environments.installer import normalized
 from edgehone.execution.home import file_lock
-from edgehone.package.targets.container import glibc, wheels
-from edgehone.package.targets.container.base import COMPILE, Base, compile_python, runs_here
+from edgehone.package.targets.container import glibc, methods, wheels
+from edgehone.package.targets.container.base import (
+    COMPILE,
+    Base,
+    Compiler,
+    compile_python,
+    compiler_for,
+    runs_here,
+)
 from edgehone.package.targets.container.buildah import Store
 from edgehone.package.targets.container.debian import USER
 from edgehone.package.targets.container.program import (
@@ -55,6 +62,15 @@ class Packages:
 
 
 @dataclass(frozen=True)
+class Compiled:
+    """The folders of a layer whose Python modules get bytecode, by what, and a command that compiles further."""
+
+    folders: Sequence[str]
+    compiler: Compiler | None
+    command: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
 class Final:
     """The last layer: files, settings of the image, and the time of the bundle in seconds since 1970 UTC."""
 
@@ -87,9 +103,8 @@ def packages_layer(store: Store, base: Base, wanted: wheels.Wanted, tell: Tell) 
             installed = wheels.install(wanted, place, Path(scratch), tell)
             needed = glibc.needed_by(tree)
             _check_glibc(base, needed, "the packages of Python")
-            made = Packages(
-                layer(store, base, base.image, tree, wanted.arch, [site_packages(base)]), installed, needed
-            )
+            compiled = Compiled([site_packages(base)], compiler_for(store, base, wanted.arch, tell))
+            made = Packages(layer(store, base.image, tree, wanted.arch, compiled), installed, needed)
         partial = note.with_suffix(".partial")
         partial.write_text(json.dumps(asdict(made), indent=1), "utf-8")
         partial.rename(note)
@@ -101,7 +116,7 @@ def program_layer(
     base: Base,
     parent: str,
     wanted: wheels.Wanted,
-    toolchain: str | None,
+    options: Mapping[str, str],
     scratch: Path,
     tell: Tell,
 ) -> tuple[str, Program]:
@@ -109,27 +124,38 @@ def program_layer(
     tree = scratch / "program"
     write_environment(tree, base)
     write_edgehone(tree, base)
-    program = write_program(tree, wanted.backend, wanted.arch, toolchain, tell)
+    program = write_program(tree, wanted.backend, wanted.arch, options, tell)
     _check_glibc(base, glibc.needed_by(tree), "llama.cpp")
-    return layer(store, base, parent, tree, wanted.arch, [f"{site_packages(base)}/edgehone"]), program
+    compiled = Compiled(
+        [f"{site_packages(base)}/edgehone"],
+        compiler_for(store, base, wanted.arch, tell),
+        methods_command() if runs_here(wanted.arch) else (),
+    )
+    return layer(store, parent, tree, wanted.arch, compiled), program
 
 
-def layer(store: Store, base: Base, parent: str, tree: Path, arch: str, compiled: Sequence[str]) -> str:
-    """Return an image with the files of a tree over a parent; Python's modules in `compiled` get bytecode.
+def layer(store: Store, parent: str, tree: Path, arch: str, compiled: Compiled) -> str:
+    """Return an image with the files of a tree over a parent, and what is compiled of them.
 
     It is made unless the same is in the storage.
     """
     settle_modes(tree)
-    made_of = [parent, _tree_digest(tree), arch, base.python, *COMPILE, *compiled, store.version]
+    made_of = [parent, _tree_digest(tree), arch, *COMPILE, str(compiled), store.version]
     image = f"localhost/edgehone-layer:{_digest(made_of)}"
     if store.has(image):
         return image
     with store.container(parent, arch) as container:
         store.run("copy", "-q", "--chown", "0:0", container, tree, "/")
-        if runs_here(arch):
-            compile_python(store, container, base.python, [f"/{one}" for one in compiled])
+        compile_python(store, container, compiled.compiler, [f"/{one}" for one in compiled.folders])
+        if compiled.command:
+            store.run("run", "--network", "none", container, "--", *compiled.command)
         store.commit(container, image)
     return image
+
+
+def methods_command() -> list[str]:
+    """Return the command that compiles the methods of dataclasses in the image."""
+    return [f"/{HOME}/bin/python", "-I", "-m", methods.__name__, f"/{HOME}/methods.bin", *methods.MODULES]
 
 
 def final_image(store: Store, parent: str, arch: str, final: Final, image: str) -> None:

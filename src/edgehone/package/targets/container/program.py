@@ -16,9 +16,9 @@ from typing import Any, Final
 
 from edgehone.backends import registry
 from edgehone.core.errors import InputError, SetupError
-from edgehone.execution.environments import environment
 from edgehone.execution.source_digest import package_path
 from edgehone.package.targets.container.base import Base, runs_here
+from edgehone.package.targets.container.llama import folder_of
 
 HOME: Final = "opt/edgehone"
 LLAMA: Final = "opt/llama.cpp"
@@ -76,32 +76,26 @@ def write_edgehone(tree: Path, base: Base) -> None:
 
 
 def write_program(
-    tree: Path, backend: str, arch: str, toolchain: str | None, tell: Callable[[str], None]
+    tree: Path, backend: str, arch: str, options: Mapping[str, str], tell: Callable[[str], None]
 ) -> Program:
-    """Write the backend's compiled programs, and cpu.json. Raises InputError for a toolchain of another machine."""
+    """Write the backend's compiled programs, and cpu.json. `options` are the target's, with `toolchain` or `cpu`.
+
+    Raises InputError for a toolchain of another machine.
+    """
     tables = tomllib.loads((_HERE / "cpu.toml").read_text("utf-8"))
     cpu, llama = set(tables["wheels"][arch]), {}
     compiled = registry.load(backend).NEEDS.toolchain is not None
     if compiled:
-        source = Path(toolchain) if toolchain else _toolchain(backend, arch, tell)
+        given = options.get("toolchain")
+        source = Path(given) if given else folder_of(backend, arch, options.get("cpu"), tell)
         features = _write_llama(source, tree / LLAMA, arch)
         cpu |= {flag for name in features for flag in tables["llamacpp"].get(name, ())}
         llama = _version(source)
+        cpu |= set(llama.get("features", ()))
     (tree / HOME).mkdir(parents=True, exist_ok=True)
     (tree / HOME / "cpu.json").write_text(json.dumps(sorted(cpu)) + "\n", "utf-8")
-    return Program(tuple(sorted(cpu)), llama, compiled and not runs_here(arch))
-
-
-def _toolchain(backend: str, arch: str, tell: Callable[[str], None]) -> Path:
-    """Return the folder of llama.cpp as edgehone compiles it for this machine."""
-    if not runs_here(arch):
-        raise InputError(
-            f"llama.cpp is compiled for this machine, not for {arch}",
-            hint="give a llama.cpp for it: --set toolchain=FOLDER (its bin/ has llama-server and the libraries)",
-        )
-    found = environment.ensure(backend, registry.load(backend).NEEDS, tell).toolchain
-    assert found is not None
-    return found
+    is_unknown = compiled and not runs_here(arch) and "features" not in llama
+    return Program(tuple(sorted(cpu)), llama, is_unknown)
 
 
 def _write_llama(source: Path, target: Path, arch: str) -> list[str]:

@@ -16,6 +16,7 @@ from typing import Final
 
 from edgehone.attestation.keys import read_verification_key
 from edgehone.attestation.verify import verify_bundle
+from edgehone.backends import registry
 from edgehone.bundle.read import Bundle
 from edgehone.core.errors import InputError
 from edgehone.package.names import original_name
@@ -54,7 +55,14 @@ OPTIONS: Sequence[Option] = (
         "public key (PEM) that must have signed what the image serves (default: one mounted later)",
         file=True,
     ),
-    Option("toolchain", "folder of a llama.cpp, for another processor than this machine's", file=True),
+    Option(
+        "cpu",
+        "instruction set that llama.cpp is compiled for, such as x86-64-v3 or armv8-a (default: this machine's; for "
+        "another architecture its usual one)",
+    ),
+    Option(
+        "toolchain", "folder of a llama.cpp of your own, in the place of the one that is compiled", file=True
+    ),
 )
 BUDGET: int | None = None
 SBOM: Final = "sbom.cdx.json"
@@ -84,7 +92,7 @@ def build(request: Request, folder: Path) -> Built:
     wanted = wheels.Wanted(wanted.backend, wanted.kind, wanted.device, wanted.arch, base.version)
     packages = image.packages_layer(images, base, wanted, request.tell)
     parent, program = image.program_layer(
-        images, base, packages.image, wanted, options.get("toolchain"), request.scratch, request.tell
+        images, base, packages.image, wanted, options, request.scratch, request.tell
     )
     if "base" in options:
         image.check_imports(images, base, parent, wanted)
@@ -149,6 +157,16 @@ def _wanted(request: Request) -> wheels.Wanted:
         raise InputError(
             f"device={options['device']} keeps OpenVINO's plugins, and the artifact is {backend}'s",
             hint="leave out --set device",
+        )
+    given = [one for one in ("cpu", "toolchain") if one in options]
+    if given and registry.load(backend).NEEDS.toolchain is None:
+        raise InputError(
+            f"{given[0]}={options[given[0]]} is for llama.cpp, and the artifact is {backend}'s",
+            hint=f"leave out --set {given[0]}",
+        )
+    if len(given) > 1:
+        raise InputError(
+            "cpu says for what llama.cpp is compiled, and toolchain that it is", hint="give one of the two"
         )
     return wheels.Wanted(backend, manifest.kind, options["device"], options["arch"], "")
 

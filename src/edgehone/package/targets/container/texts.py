@@ -13,9 +13,9 @@ from string import Template
 from edgehone.core.sizes import shown
 from edgehone.package.target import Request
 from edgehone.package.targets.container import debian, wheels
-from edgehone.package.targets.container.base import COMPILE, Base
+from edgehone.package.targets.container.base import COMPILE, Base, runs_here
 from edgehone.package.targets.container.debian import USER
-from edgehone.package.targets.container.image import Final
+from edgehone.package.targets.container.image import Final, methods_command
 from edgehone.package.targets.container.layout import Image
 from edgehone.package.targets.container.program import HOME, site_packages
 
@@ -61,8 +61,8 @@ def notes(wanted: wheels.Wanted, program_unknown: bool, base: Base, image: Image
     """Return what a user must know."""
     layers = image.manifest["layers"]
     found = [f"the base image: {base.said}", f"the layer of the bundle takes {shown(layers[-1]['size'])}"]
-    if wanted.arch != "amd64":
-        found.append(f"the image was not started: {wanted.arch} has no bytecode, and starts slower")
+    if not runs_here(wanted.arch):
+        found.append(f"the image was not started: this machine does not run {wanted.arch}")
     if program_unknown:
         found.append(
             "which instructions the given llama.cpp needs is not known: its library does not run here"
@@ -92,6 +92,7 @@ def build_files(
         packages_left_out=_quoted(left_out),
         site_packages=site_packages(base),
         compile=_compile(base, f"/{site_packages(base)}"),
+        methods=json.dumps(methods_command()),
         home=HOME,
         settings="\n".join(settings),
         probe=json.dumps([*_PROBE, "probe"]),
