@@ -22,6 +22,6 @@ mkdir -p "$cpu/cpu0/topology" "$cpu/cpu0/regs/identification"
 for name in present possible online; do echo 0 > "$cpu/$name"; done
 for name in core_id physical_package_id; do echo 0 > "$cpu/cpu0/topology/$name"; done
 echo 0x00000000414fd0b1 > "$cpu/cpu0/regs/identification/midr_el1"
-printf 'processor\t: 0\nBogoMIPS\t: 48.00\nFeatures\t: fp asimd aes sha1 sha2 crc32 atomics asimdhp asimddp\n' > "$root/tmp/cpuinfo"
+printf 'processor\t: 0\nBogoMIPS\t: 48.00\nFeatures\t: fp asimd aes sha1 sha2 crc32 atomics fphp asimdhp asimdrdm asimddp\n' > "$root/tmp/cpuinfo"
 mount --bind "$root/tmp/cpuinfo" "$root/proc/cpuinfo"
 QEMU_CPU=cortex-a76 exec chroot "$root" "$@"

@@ -240,6 +240,7 @@ def test_what_llama_cpp_does_not_run(spoiled: Path, tmp_path: Path) -> None:
     for backend, files, reason in (
         ("mlx", {"model.safetensors": b"1"}, "mlx's"),
         ("llamacpp", {"model.gguf": b"1", "mmproj.gguf": b"2"}, "several GGUF files"),
+        ("llamacpp", {"model.gguf": b"1", "draft.gguf": b"2"}, "second model that drafts tokens"),
     ):
         with pytest.raises(InputError, match=reason):
             packed(bundle_with(spoiled, backend, files), tmp_path / "out")

@@ -8,7 +8,9 @@ import sys
 from pathlib import Path
 
 METHODS = "edgehone.package.targets.container.methods"
-POINT = "from dataclasses import dataclass\n@dataclass(frozen=True)\nclass Point:\n    x: int\n    y: int = 2\n"
+POINT = (
+    "from dataclasses import dataclass\n@dataclass(frozen=True)\nclass Point:\n    x: int\n    y: int = 2\n"
+)
 USE = f"from pathlib import Path; import sys; from {METHODS} import use; use(Path(sys.argv[1]));"
 SHOW = "import point; one = point.Point(1); print(one, one == point.Point(1), one in {point.Point(1)})"
 

@@ -31,8 +31,9 @@ class Needs:
     function `module:function` that compiles what no package provides: the environment's Python calls it once with an
     empty folder, and every worker gets that folder as `WorkerJob.toolchain`. `versions` are the distributions whose
     versions `edgehone backends` shows. `environment` names another backend whose environment this one shares; both
-    must have the same lock and toolchain. `runtime` maps a kind of model ("language", "graph") to the distributions of
-    the lock that serving an artifact needs; the others only build. A kind that is missing needs all of them.
+    must have the same lock and toolchain. `runtime` maps a kind of model ("language", "pictures" for those with a
+    vision encoder, "graph") to the distributions of the lock that serving an artifact needs; the others only build. A
+    kind that is missing needs all of them.
     `engine` maps a kind to the modules that its engines import, which a server imports before it knows the artifact.
     """
 

@@ -53,6 +53,7 @@ NEEDS = Needs(
     versions=("torch", "transformers"),
     runtime={
         "language": ("jinja2", "markupsafe", "numpy", "tokenizers"),
+        "pictures": ("jinja2", "markupsafe", "numpy", "pillow", "tokenizers"),
         "graph": ("numpy", "tokenizers"),
     },
     engine={"language": ("edgehone.backends.llamacpp.engine", "tokenizers"), "graph": ("numpy",)},

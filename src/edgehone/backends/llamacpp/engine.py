@@ -235,16 +235,14 @@ def command_line(
           if settings.get("device", CPU) != CPU else ["--device", "none"]),
         *runtime_options(settings),
     ]  # fmt: skip
-    if drafted := settings.get("draft"):
-        words += [
-            "--model-draft",
-            model.with_name(DRAFT),
-            "--spec-type",
-            "draft-simple",
-            "--spec-draft-n-max",
-            drafted,
-        ]
-    return [str(word) for word in words]
+    return [*(str(word) for word in words), *draft_options(settings, model.with_name(DRAFT))]
+
+
+def draft_options(settings: Mapping[str, Any], draft: Path) -> list[str]:
+    """Return the options by which llama-server drafts tokens with a second model, [] unless the settings ask for it."""
+    if not (drafted := settings.get("draft")):
+        return []
+    return ["--model-draft", str(draft), "--spec-type", "draft-simple", "--spec-draft-n-max", str(drafted)]
 
 
 def runtime_options(settings: Mapping[str, Any]) -> list[str]:

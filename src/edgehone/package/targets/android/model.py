@@ -25,6 +25,8 @@ ANDROID: Final = "9"
 BATCHES: Final = {"conservative": 128, "default": 512}
 # Threads: as many as big cores, or as all cores.
 THREADS: Final = {"android_optimized": "big", "default": "all"}
+# The settings of a recipe that the sample has; llama.cpp chooses flash attention as the processor needs it.
+APPLIED: Final = ("kv_cache", "flash_attention")
 # Whose tokenizer is used on the device: llama.cpp's own, or the original's, whose files are then carried.
 RUNTIME: Final = "runtime"
 ORIGINAL: Final = "original"

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from edgehone.bundle.read import Bundle
 from edgehone.core.errors import InputError
+from edgehone.package import settings
 from edgehone.package.proof import proof_of_device
 from edgehone.package.target import Built, Check, Deliverable, Option, Request, Tool
 from edgehone.package.targets.android import checks, model
@@ -88,6 +89,8 @@ def refuses(bundle: Bundle) -> str | None:
         return f"its artifact is {backend}'s; android runs GGUF files with llama.cpp"
     if bundle.manifest.kind != "language":
         return "it generates no text, and the sample computes no hidden states"
+    if settings.has_draft(bundle):
+        return settings.refused_draft("the sample")
     if bundle.manifest.pictures is not None or len(list(bundle.artifact.glob("*.gguf"))) != 1:
         return "it consists of several GGUF files (a vision-language model); the sample reads text only"
     return None
@@ -116,7 +119,7 @@ def check(folder: Path, built: Built, scratch: Path) -> Sequence[Check]:
 
 def _conditions(bundle: Bundle, tokenizer: str) -> list[str]:
     """Return the differences between a phone and the machine where the figures were measured."""
-    found = []
+    found = settings.notes(bundle, model.APPLIED, "the sample")
     if bundle.manifest.tokenizer == "original":
         found.append(_CARRIED_TOKENIZER if tokenizer == model.ORIGINAL else _TOKENIZER)
     architecture = proof_of_device(bundle.manifest.device).architecture

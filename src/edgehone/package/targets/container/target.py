@@ -72,11 +72,9 @@ _NAME = re.compile(r"[a-z0-9]+(?:[._-][a-z0-9]+)*")
 def refuses(bundle: Bundle) -> str | None:
     """Return why no image can serve the bundle."""
     manifest = bundle.manifest
-    if manifest.pictures is not None:
-        return "images of vision-language models are not supported yet"
     if not (bundle.canaries if manifest.kind == "graph" else manifest.canaries):
         return "it has no canaries, by which a server proves its engine"
-    return wheels.check_backend(manifest.recipe["backend"], manifest.kind)
+    return wheels.check_backend(manifest.recipe["backend"], wheels.kind_of(manifest))
 
 
 def build(request: Request, folder: Path) -> Built:
@@ -168,7 +166,7 @@ def _wanted(request: Request) -> wheels.Wanted:
         raise InputError(
             "cpu says for what llama.cpp is compiled, and toolchain that it is", hint="give one of the two"
         )
-    return wheels.Wanted(backend, manifest.kind, options["device"], options["arch"], "")
+    return wheels.Wanted(backend, wheels.kind_of(manifest), options["device"], options["arch"], "")
 
 
 def _write_final(tree: Path, request: Request, name: str, bom: Path) -> None:

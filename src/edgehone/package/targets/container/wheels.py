@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from edgehone.backends import registry
+from edgehone.bundle.schema import Manifest
 from edgehone.core.errors import SetupError
 from edgehone.execution.environments.installer import Machine, install_for, normalized
 
@@ -48,6 +49,11 @@ class Wanted:
     device: str
     arch: str
     python: str
+
+
+def kind_of(manifest: Manifest) -> str:
+    """Return the kind of a bundle's model by what running it needs: "pictures" for a vision-language model."""
+    return "pictures" if manifest.pictures is not None else manifest.kind
 
 
 def check_backend(backend: str, kind: str) -> str | None:

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from edgehone.core.errors import InputError
+from edgehone.package import settings
 from edgehone.package.target import Carried, Deliverable, Request
 from edgehone.package.targets.desktop.runtime import has_pictures, server_options
 
@@ -22,16 +23,18 @@ from edgehone.package.targets.desktop.runtime import has_pictures, server_option
 ALIGNMENT = 16384
 _PADDING = 0xD935  # the extra field by which Android's zipalign aligns entries
 _MAGIC = (b"MZqFpD", b"jartsr")  # of Actually Portable Executables, which llamafiles are
+# The settings that `server_options` passes on.
+_APPLIED = ("kv_cache", "flash_attention")
 _HINT = "give the llamafile program that the project publishes, without a model: --set llamafile=FILE"
 
 
 @dataclass(frozen=True)
 class Made:
-    """The llamafile, what it carries, and a note that names the program."""
+    """The llamafile, what it carries, and notes: one names the program."""
 
     deliverable: Deliverable
     carried: Carried
-    note: str
+    notes: tuple[str, ...]
 
 
 def write(request: Request, folder: Path, name: str) -> Made:
@@ -47,7 +50,7 @@ def write(request: Request, folder: Path, name: str) -> Made:
     request.tell(f"appending the model to a copy of {program.name}")
     shutil.copyfile(program, path)
     path.chmod(0o755)
-    words = ["-m", f"/zip/{name}.gguf", *server_options(request.bundle)]
+    words = ["-m", f"/zip/{name}.gguf", *server_options(request.bundle, drafts=False)]
     with zipfile.ZipFile(path, "a") as archive:
         # "..." stands for the arguments of the command line.
         _store(archive, ".args", request.time, "".join(f"{word}\n" for word in [*words, "..."]).encode())
@@ -56,7 +59,10 @@ def write(request: Request, folder: Path, name: str) -> Made:
     return Made(
         Deliverable(path.name, "program with the model in it"),
         Carried("artifact/model.gguf", f"{path.name}!{name}.gguf"),
-        f"the llamafile was made of the program with SHA-256 {digest}, which is not part of the bundle's proof",
+        (
+            f"the llamafile was made of the program with SHA-256 {digest}, which is not part of the bundle's proof",
+            *settings.notes(request.bundle, _APPLIED, "the llamafile"),
+        ),
     )
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from edgehone.backends.llamacpp.engine import runtime_options
+from edgehone.backends.llamacpp.engine import draft_options, runtime_options
+from edgehone.backends.llamacpp.speculation import DRAFT
 from edgehone.backends.llamacpp.vision_build import PROJECTOR
 from edgehone.backends.openvino.placement import CPU, device_properties
 from edgehone.backends.openvino.session import properties
@@ -16,15 +17,21 @@ from edgehone.bundle.read import Bundle
 from edgehone.formats.gguf import read_header
 from edgehone.inference import sampling
 from edgehone.inference.run_bundle import context_of
+from edgehone.package.settings import SPECULATION
 
 # Ollama allots the whole context when a model is loaded; longer ones are the user's choice.
 _CONTEXT = 8192
 
 
-def server_options(bundle: Bundle) -> list[str]:
-    """Return the options of llama-server for the settings of the bundle's recipe; threads only where they are set."""
-    settings: Mapping[str, Any] = bundle.manifest.recipe["settings"]
-    words = runtime_options(settings)
+def server_options(bundle: Bundle, *, drafts: bool = True) -> list[str]:
+    """Return the options of llama-server for the settings of the bundle's recipe; threads only where they are set.
+
+    Without `drafts` none that draft tokens, which older builds of it do not know.
+    """
+    settings: dict[str, Any] = dict(bundle.manifest.recipe["settings"])
+    for name in () if drafts else SPECULATION:
+        settings.pop(name, None)
+    words = [*runtime_options(settings), *draft_options(settings, Path(DRAFT))]
     if "threads" in settings:
         words += ["--threads-batch", str(settings["threads"])]
     if threads := settings.get("decode_threads", settings.get("threads")):

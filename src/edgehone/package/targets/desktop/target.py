@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from edgehone.bundle.read import Bundle
 from edgehone.core.errors import InputError
+from edgehone.package import settings
 from edgehone.package.names import original_name
 from edgehone.package.target import Built, Carried, Check, Deliverable, Option, Request, Tool
 from edgehone.package.targets.desktop import checks, llamafile, model_card, runtime
@@ -100,7 +101,7 @@ def build(request: Request, folder: Path) -> Built:
         made = llamafile.write(request, folder, name)
         deliverables.append(made.deliverable)
         carried.append(made.carried)
-        notes.append(made.note)
+        notes += made.notes
         commands.append(
             _filled("readme-llamafile.md.template", name=name, path=path, artifact="", publisher="")
         )
@@ -150,13 +151,20 @@ def _copy_artifact(place: _Place) -> list[Carried]:
     place.folder.mkdir(parents=True)
     carried = []
     weights = gguf_of(bundle) if place.artifact != "." else None
-    for source in sorted(one for one in bundle.artifact.rglob("*") if one.is_file()):
-        relative = source.relative_to(bundle.artifact).as_posix()
+    sources = {one.relative_to(bundle.artifact).as_posix(): one for one in _files(bundle.artifact)}
+    if bundle.manifest.decoding is not None and bundle.tokenizer is not None:
+        # The parts of an encoder-decoder have no tokenizer of their own.
+        sources |= {one.relative_to(bundle.tokenizer).as_posix(): one for one in _files(bundle.tokenizer)}
+    for relative, source in sources.items():
         target = place.artifact if source == weights else relative
         (place.folder / target).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, place.folder / target)
         carried.append(Carried(source.relative_to(bundle.path).as_posix(), f"{place.path}/{target}"))
     return carried
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(one for one in folder.rglob("*") if one.is_file())
 
 
 def gguf_of(bundle: Bundle) -> Path:
@@ -176,6 +184,8 @@ def _write_for_programs(place: _Place) -> list[str]:
         text, note = runtime.modelfile(bundle, place.artifact, _template("Modelfile.template"))
         (place.folder / "Modelfile").write_text(text, "utf-8")
         notes.append(note)
+    if others := [one for one in ("ollama", "lm-studio") if one in place.programs]:
+        notes += settings.notes(bundle, (), " and ".join(settings.PROGRAMS[one] for one in others))
     if "openvino-genai" in place.programs:
         values = {
             "properties": runtime.openvino_properties(bundle),

@@ -12,7 +12,7 @@ from typing import Final
 from edgehone.backends.llamacpp.runner.machines import Machine, architectures, machine_of
 from edgehone.bundle.read import Bundle
 from edgehone.core.errors import InputError
-from edgehone.package import runner
+from edgehone.package import runner, settings
 from edgehone.package.names import original_name
 from edgehone.package.target import Built, Carried, Check, Deliverable, Option, Request, Tool
 from edgehone.package.targets.embedded import checks, firmware
@@ -38,6 +38,8 @@ OPTIONS: Sequence[Option] = (
 BUDGET: int | None = None
 HERE = Path(__file__).parent
 _MOST_CONTEXT = 4096
+# The settings of a recipe that the runner has: llama.cpp chooses flash attention as the processor needs it.
+_APPLIED = ("flash_attention",)
 _REST = 192 << 20  # bytes for the runner's buffers, beside the model and the context's cache
 
 
@@ -47,8 +49,10 @@ def refuses(bundle: Bundle) -> str | None:
     if backend != "llamacpp" or bundle.manifest.kind != "language":
         kind = bundle.manifest.kind
         return f"its artifact is a {kind} model of {backend}; the runner loads GGUF files of language models"
-    if len(list(bundle.artifact.glob("*.gguf"))) != 1:
-        return "its artifact has more than one GGUF file; the runner loads one"
+    if settings.has_draft(bundle):
+        return settings.refused_draft("the runner")
+    if bundle.manifest.pictures is not None or len(list(bundle.artifact.glob("*.gguf"))) != 1:
+        return "its artifact has more than one GGUF file (a vision-language model); the runner loads one"
     return None
 
 
@@ -79,7 +83,7 @@ def build(request: Request, folder: Path) -> Built:
         tuple(deliverables),
         (Carried(source.relative_to(request.bundle.path).as_posix(), f"{name}/model.gguf"),),
         _filled("README.md", values),
-        _notes(values),
+        (*_notes(values), *settings.notes(request.bundle, _APPLIED, "the runner")),
         runs_on=runner.proof_of(machine),
     )
 
