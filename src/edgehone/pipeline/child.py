@@ -2,6 +2,9 @@
 
 The child leads a session, and watches the pipe of its standard input: if the parent is killed, it kills every process
 of its session, so no server or build of a stage goes on without the pipeline.
+
+It runs the same code as this process: it has the variables of this process, PYTHONPATH too, where backends and verbs of
+others may be. The current folder, which is the user's, is not on its import path.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from typing import Any, Final
 
 from edgehone.core.errors import EdgehoneError, JobError
 from edgehone.execution.bootstrap import end_with_parent
-from edgehone.execution.subprocesses import clean, run_lines
+from edgehone.execution.subprocesses import run_lines
 
 # By name: the command line stands above this package in the order of imports.
 _COMMAND_LINE: Final = "edgehone.cli.main:main"
@@ -78,10 +81,10 @@ def _run(function: str, words: Sequence[str], log: Path) -> Done:
         if size < _MOST:
             lines.append(line)
 
-    command = [sys.executable, "-m", __name__, function, *words]
+    command = [sys.executable, "-P", "-m", __name__, function, *words]
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("a", encoding="utf-8") as errors:
-        code = run_lines(command, keep, env=clean(os.environ), cwd=Path.cwd(), stderr=errors)
+        code = run_lines(command, keep, env=os.environ, cwd=Path.cwd(), stderr=errors)
     return Done(words, code, "\n".join(lines), log)
 
 

@@ -54,7 +54,7 @@ def do(plan: Plan) -> None:
         out.parent.mkdir(parents=True, exist_ok=True)
         with _result(plan).open("wb") as result, _log(plan).open("ab") as log:
             child = subprocess.Popen(
-                [sys.executable, "-m", "edgehone.cli.main", *plan["words"], "--json"],
+                [sys.executable, "-P", "-m", "edgehone.cli.main", *plan["words"], "--json"],
                 stdin=subprocess.DEVNULL,
                 stdout=result,
                 stderr=log,

@@ -40,7 +40,7 @@ def main() -> None:
         from edgehone.operate.reoptimize.steps import run
 
         sys.exit(run(words[1], words[2]))
-    os.execv(sys.executable, [sys.executable, "-m", "edgehone.cli.main", *words])
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "edgehone.cli.main", *words])
 
 
 if __name__ == "__main__":

@@ -114,6 +114,8 @@ async def server(
     begun = time.perf_counter()
     command = [
         sys.executable,
+        # The folder of the user is on the import path for modules only that are not edgehone's.
+        *(["-P"] if module.startswith("edgehone.") else []),
         "-m",
         module,
         "serve",
