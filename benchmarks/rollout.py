@@ -4,7 +4,8 @@
 (benchmarks/rolling/world.py). Goals: at least 99 % of the bad ones are rolled back, half of them before 5 % of the
 requests were answered by them; at most alpha of the good ones are rolled back. Then the tests alone with equal and
 different shares of failures, and A/B tests that are looked at after each request. With --real N also releases between
-real engines (benchmarks/rolling/real.py). Returns 1 if a goal is missed. --write puts the tables into docs/rollout.md.
+real engines (benchmarks/rolling/real.py); with --releases 0 these alone. Returns 1 if a goal is missed. --write puts
+the tables of what was run into docs/rollout.md.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from edgehone.rollout.decision.evidence import Evidence
 from edgehone.rollout.decision.rules import shipped
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "rollout.md"
-_BEGIN, _END = "<!-- make bench-rollout -->", "<!-- end of make bench-rollout -->"
+_SIMULATED, _REAL = "make bench-rollout", "make bench-rollout, real engines"
 _GOAL_FOUND, _GOAL_SHARE = 0.99, 0.05
 
 
@@ -38,27 +39,40 @@ def main() -> int:
     parser.add_argument("--real", type=int, default=0, metavar="N", help="releases between real engines, too")
     parser.add_argument("--write", action="store_true", help="write the tables into docs/rollout.md")
     given = parser.parse_args()
-    begun = time.monotonic()
-    with ProcessPoolExecutor(os.cpu_count()) as pool:
-        results = list(pool.map(_release, *zip(*_wanted(given.releases), strict=True), chunksize=5))
-        parts, missed = [_table(results)], not meets(results)
-        print(f"{parts[0]}\n({time.monotonic() - begun:.0f} s)\n", flush=True)
-        parts.append(_alone(pool))
-        print(f"{parts[-1]}\n", flush=True)
-        parts.append(_effects(pool))
-        print(f"{parts[-1]}\n", flush=True)
+    missed = False
+    if given.releases:
+        text, missed = _simulated(given.releases)
+        _written(_SIMULATED, text, given.write)
     if given.real:
         from benchmarks.rolling.real import real
 
         text, fails = real(given.real)
         print(text)
-        parts.append(text)
+        _written(_REAL, text, given.write)
         missed |= bool(fails)
-    if given.write:
-        before, _, rest = PAGE.read_text("utf-8").partition(_BEGIN)
-        after = rest.partition(_END)[2]
-        PAGE.write_text(f"{before}{_BEGIN}\n" + "\n\n".join(parts) + f"\n{_END}{after}", "utf-8")
     return int(missed)
+
+
+def _simulated(releases: int) -> tuple[str, bool]:
+    """Return the tables of simulations, and whether a goal is missed."""
+    begun = time.monotonic()
+    with ProcessPoolExecutor(os.cpu_count()) as pool:
+        results = list(pool.map(_release, *zip(*_wanted(releases), strict=True), chunksize=5))
+        parts = [_table(results)]
+        print(f"{parts[0]}\n({time.monotonic() - begun:.0f} s)\n", flush=True)
+        parts.append(_alone(pool))
+        print(f"{parts[-1]}\n", flush=True)
+        parts.append(_effects(pool))
+        print(f"{parts[-1]}\n", flush=True)
+    return "\n\n".join(parts), not meets(results)
+
+
+def _written(mark: str, text: str, wanted: bool) -> None:
+    """Put a text between two marks of the page, if that is wanted."""
+    if wanted:
+        begin, end = f"<!-- {mark} -->", f"<!-- end of {mark} -->"
+        before, _, rest = PAGE.read_text("utf-8").partition(begin)
+        PAGE.write_text(f"{before}{begin}\n{text}\n{end}{rest.partition(end)[2]}", "utf-8")
 
 
 def meets(results: Sequence[Result]) -> bool:

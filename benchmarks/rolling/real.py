@@ -39,7 +39,7 @@ KEY = {"authorization": "Bearer operator"}
 DEMO = Path(edgehone.__file__).parent / "data" / "demo-model"
 # As shipped, but with stages that are over sooner: machines that measure this have other work.
 RULES: Mapping[str, Any] = {
-    "baseline_requests": 100,
+    "baseline_requests": 50,
     "leak": {"window_seconds": 1.0},
     "strategy": {
         "ramp": [
@@ -51,11 +51,12 @@ RULES: Mapping[str, Any] = {
         ]
     },
 }
-# What all clients ask: a long beginning that they share, as instructions of an application are, of 553 tokens.
-_PROMPT = "The people of the United States have a right to a free press and to assemble. " * 25
-# The settings of a slow engine: it computes that beginning for each request again, where the champion keeps it.
-# (8 threads a processor, which were tried before, slow only the 3 tokens of an answer, a small part of a request.)
-_SLOW = {"prefix_cache": False}
+# What clients ask llama.cpp: 45 tokens, which the champion computes once, as the beginning of all requests.
+_PROMPT = "The people of the United States have a right to a free press and to assemble. " * 2
+# The settings of a slow engine: it computes that beginning for each request again, token by token (ubatch), each by
+# many more threads than processors, which wait for each other. (The threads alone, tried before, slow only the last
+# tokens of an answer, a small part of a request.)
+_SLOW = {"prefix_cache": False, "ubatch": 1, "decode_threads": 8 * (os.cpu_count() or 1)}
 # A release takes one to three minutes where nothing else runs; a good one without a decision by then has failed.
 _PATIENCE_SECONDS = 900.0
 _ADMIN_SECONDS = 120.0  # for an answer of the server to its operator, on a machine with other work

@@ -9,9 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 import edgehone
+from edgehone.backends.llamacpp.server_answer import _body
+from edgehone.backends.serving import EngineRequest
+from edgehone.bundle.schema import MANIFEST
 from edgehone.inference.run_bundle import generate
 from tests.finished import list_again
 from tests.serve.server import Server, read_only, running
@@ -238,3 +242,22 @@ def test_a_prompt_that_takes_too_long_ends_no_answer(bundle_of: Callable[[str], 
             body = {"model": "bundle", "prompt": list(range(3, 20)), "max_tokens": 200}
             assert server.events("/v1/completions", body)[-1] == "[DONE]"
         assert "longer than" in ended.result().json()["error"]["message"]
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_llama_cpp_computes_a_prompt_again_only_without_its_prefix_cache(
+    keeps: bool, bundle_of: Callable[[str], Path]
+) -> None:
+    bundle = bundle_of("llamacpp")
+    manifest = json.loads((bundle / MANIFEST).read_text())
+    manifest["recipe"]["settings"]["prefix_cache"] = keeps
+    (bundle / MANIFEST).write_text(json.dumps(manifest))
+    request = EngineRequest(1, list(range(3, 67)), 3, {})
+    with running(bundle, "--parallel", "1") as server:
+        (program,) = server.engine().children()
+        path = next(word for word in program.cmdline() if word.endswith("llama.sock"))
+        with httpx.Client(transport=httpx.HTTPTransport(uds=path), timeout=60) as client:
+            body = {**_body(request), "stream": False}
+            first, second = (client.post("http://engine/completion", json=body).json() for _ in range(2))
+    assert first["timings"]["prompt_n"] == 64
+    assert second["timings"]["prompt_n"] == (1 if keeps else 64)

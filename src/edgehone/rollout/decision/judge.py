@@ -72,6 +72,18 @@ class Judge:
         absolute = np.array([one.absolute for one in self.rules.objectives])
         self._evidence.bet(_array(mine) - np.where(absolute, 0.0, _array(theirs)))
 
+    def reference(self, champion: Outcome) -> None:
+        """Take an answer of the champion that is compared with none, for the limits of times only.
+
+        A slow challenger answers few copies, so limits from the answers that were copied would come late. One that was
+        copied is taken twice, which moves the limits by less than they are imprecise.
+        """
+        if self._baseline is not None and champion.seconds is not None:
+            self._baseline.append(champion.seconds)
+            if len(self._baseline) >= self.rules.baseline_requests:
+                self._limits = limits_of(self.rules, self._baseline)
+                self._baseline = None
+
     def sample(self, memory: MemorySample, seconds: float) -> None:
         """Take a sample of the memory, so many seconds after the last one."""
         self.memory.add(memory, seconds, self.rules.memory, self.rules.leak, leaks=self.stage.weight < 1)
@@ -186,11 +198,8 @@ class Judge:
 
     def _values(self, challenger: bool, seen: Outcome) -> Values:
         """Return the values of a request, and count them."""
-        if not challenger and self._baseline is not None and seen.seconds is not None:
-            self._baseline.append(seen.seconds)
-            if len(self._baseline) >= self.rules.baseline_requests:
-                self._limits = limits_of(self.rules, self._baseline)
-                self._baseline = None
+        if not challenger:
+            self.reference(seen)
         values = values_of(self._fields, self._limits, seen, self.stage.slack)
         self._totals.add(challenger, values)
         if challenger and seen.failed is not None:

@@ -111,10 +111,13 @@ class Running:
         if seen.id:
             self._answers.add(seen.id, challenger)
         found = outcome_of(seen.status, seen.seconds, seen.entropy)
-        # In the shadow stage pairs are compared; but who is compared must be known from the first request on.
-        if found is None or self.judge.stage.shadow:
+        if found is None:
             return
-        self._take(challenger, found)
+        # In the shadow stage pairs are compared; but who is compared must be known from the first request on.
+        if not self.judge.stage.shadow:
+            self._take(challenger, found)
+        elif not challenger:
+            self.judge.reference(found)
 
     def feedback(self, seen: Feedback) -> None:
         """Take a client's feedback on an answer."""
