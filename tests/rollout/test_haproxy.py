@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import pytest
 from edgehone.core.errors import InputError
 from edgehone.rollout.drive.haproxy import Balancer, Lost, ask, balancer
 from tests.rollout.haproxies import HAProxy, haproxy, needs_haproxy
+from tests.serve.graphs import null_graph
 from tests.serve.rollouts import traffic, version
 from tests.serve.server import Server, running, wait_for
 
@@ -178,6 +180,22 @@ def test_a_challenger_that_does_not_answer_any_more_is_rolled_back(fleet: Fleet)
         code, found = ended(driver)
     assert (code, found["status"]) == (1, "rolled back"), found
     assert fleet.proxy.weights() == (200, 0)
+
+
+@needs_haproxy
+@pytest.mark.whole
+def test_a_challenger_with_another_api_is_refused(chatty: Path, tmp_path: Path) -> None:
+    graph = null_graph(shutil.copytree(chatty, tmp_path / "graph" / "bundle"))
+    with (
+        running(chatty.rename(tmp_path / "bundle")) as blue,
+        running(graph) as green,
+        haproxy(tmp_path, *(one.url.removeprefix("http://") for one in (blue, green))) as proxy,
+    ):
+        refused = Fleet(blue, green, proxy, tmp_path).start()
+        out, errors = refused.communicate(timeout=120)
+        assert refused.returncode == 2, out + errors
+        assert "'bundle' has another API at green (inputs [" in out + errors
+        assert proxy.weights() == (200, 0)
 
 
 @needs_haproxy

@@ -83,6 +83,20 @@ def test_a_bad_version_is_rolled_back_before_it_answers(
     assert served(server) == str(chatty)
 
 
+def test_the_limits_of_times_come_from_all_answers_of_the_champion(
+    server: Server, chatty: Path, tmp_path: Path
+) -> None:
+    """A slow challenger answers few copies, fewer than the limits need answers."""
+    rules = {**RULES, "baseline_requests": 60}
+    with traffic(server.url):
+        assert (
+            begin(server, version(chatty, tmp_path / "second", slows_ms=40), rules=rules).status_code == 200
+        )
+        found = until(server, "rolled back", "promoted")
+    assert found["status"] == "rolled back" and found["reason"].startswith(("latency", "tail")), found
+    assert found["answered"]["copies"] < 60
+
+
 def test_only_copies_and_a_report(server: Server, chatty: Path, tmp_path: Path) -> None:
     with traffic(server.url) as seen:
         begin(server, version(chatty, tmp_path / "second"), "shadow")

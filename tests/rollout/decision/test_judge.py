@@ -87,6 +87,16 @@ def test_a_worse_challenger_is_rolled_back(bad: Outcome, reason: str) -> None:
     pytest.fail(verdict.reason)
 
 
+def test_a_slow_challenger_is_found_by_few_copies_once_the_champion_has_answered_many() -> None:
+    one = judge({**SHADOW, "seconds": 0}, baseline_requests=100)
+    for _ in range(100):
+        one.reference(GOOD)
+    for _ in range(30):
+        one.pair(GOOD, Outcome(failed=False, seconds=5.0))
+    verdict = one.verdict()
+    assert verdict.action == "roll back" and verdict.reason.startswith(("latency", "tail")), verdict
+
+
 def test_without_a_decision_it_gives_up_and_says_what_lacked() -> None:
     one = judge(SHADOW, patience_seconds=20)
     for _ in range(5):

@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
-from edgehone.core.errors import InputError
+from edgehone.core.errors import InputError, SetupError
 from edgehone.execution.home import file_lock
 from edgehone.monitor.exposition import samples
-from edgehone.operate.server import Server
+from edgehone.operate.server import Declined, Server
 from edgehone.rollout.decision.plan import Plan, Progress, Version
 from edgehone.rollout.decision.rules import of_table
 from edgehone.rollout.decision.store import Store, Stored, described
-from edgehone.rollout.drive.driver import Driver, Servers, send_back
+from edgehone.rollout.drive.driver import Asked, Driver, Servers, send_back
 from edgehone.rollout.drive.haproxy import balancer
 
 _LOCK = "driver.lock"
@@ -134,7 +136,8 @@ def _servers(plan: Plan) -> Servers:
 
 
 def _check(name: str, servers: Servers) -> None:
-    """Raise InputError unless every server serves the name, and is ready."""
+    """Raise InputError unless every server serves the name, is ready, and has the API of the others."""
+    apis: dict[str, Any] = {}
     for at, one in (*servers.champion.items(), *servers.challenger.items()):
         text = one.metrics()
         if text is None:
@@ -143,6 +146,28 @@ def _check(name: str, servers: Servers) -> None:
         if not ready.get(name):
             served = ", ".join(ready) or "nothing"
             raise InputError(f"{at} does not serve {name!r}, or is not ready; it serves {served}")
+        if (api := _api(one, name)) is not None:
+            apis[at] = api
+    for first, second in pairwise(apis):
+        if apis[first] != apis[second]:
+            raise InputError(
+                f"{name!r} has another API at {second} ({apis[second]}) than at {first} ({apis[first]})",
+                hint="a challenger has the API of the champion: look at --champion and --challenger",
+            )
+
+
+def _api(server: Asked, name: str) -> str | None:
+    """Return what a server says of a graph's inputs and outputs, and that it is none for other models.
+
+    None if it does not say it without a key of its API.
+    """
+    try:
+        told = server.told("GET", f"/v2/models/{quote(name, safe='')}")
+    except Declined as declined:
+        return "no tensors" if declined.status in (400, 404) else None
+    except SetupError:
+        return None
+    return f"inputs {told['inputs']}, outputs {told['outputs']}"
 
 
 def _open(store: Store, name: str) -> Stored:

@@ -31,10 +31,14 @@ _SILENT = 3
 
 
 class Asked(Protocol):
-    """A server whose metrics are read: None if it does not answer."""
+    """A server whose metrics are read, and which tells what it serves."""
 
     def metrics(self, seconds: float = 10.0) -> str | None:
-        """Return the text of /metrics, waiting for it so long."""
+        """Return the text of /metrics, waiting for it so long; None if it does not answer."""
+        ...
+
+    def told(self, method: str, path: str) -> Any:
+        """Return the JSON that it answers to a request. Raises Declined, SetupError."""
         ...
 
 
