@@ -37,8 +37,8 @@ from edgehone.serve.load.started import server
 
 KEY = {"authorization": "Bearer operator"}
 DEMO = Path(edgehone.__file__).parent / "data" / "demo-model"
-# As shipped, but for what makes a release shorter, since machines that measure this have other work: stages that are over
-# sooner, and a margin of errors that is shown with a third of the requests.
+# As shipped, but for what makes a release shorter, since machines that measure this have other work: stages that are
+# over sooner, and a margin of errors that is shown with a third of the requests.
 RULES: Mapping[str, Any] = {
     "objective": {"errors": {"harm": 0.03, "not_worse": 0.06}},
     "baseline_requests": 50,
