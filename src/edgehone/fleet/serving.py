@@ -91,7 +91,15 @@ class Starting:
 
 def command(settings: AgentSettings, slot: Path) -> list[str]:
     """Return the command of a slot's server. Clients address the bundle by the last part of the repository's name."""
-    words = [sys.executable, "-P", "-m", "edgehone.cli.main", "serve", "--config", str(_config(settings, slot))]
+    words = [
+        sys.executable,
+        "-P",
+        "-m",
+        "edgehone.cli.main",
+        "serve",
+        "--config",
+        str(_config(settings, slot)),
+    ]
     words += ["--host", settings.settings.host, "--port", str(settings.settings.port), "--take-over"]
     words += ["--verify-key", str(settings.bundle_key_file)]
     return [*words, *(["--revoked", str(settings.revoked)] if settings.revoked else [])]

@@ -71,6 +71,7 @@ def test_layers_can_be_on_a_device_in_part_by_number() -> None:
     [
         ({}, "--device none"),
         ({"device": "CPU"}, "--device none"),
+        ({"draft": 3}, "--device none --spec-draft-device none"),
         ({"device": "CUDA0"}, "--device CUDA0 --gpu-layers all"),
         ({"device": "CUDA0", "gpu_layers": 12}, "--device CUDA0 --gpu-layers 12"),
     ],

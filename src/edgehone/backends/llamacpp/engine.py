@@ -230,12 +230,18 @@ def command_line(
         # The canaries of the proof, without which no server is ready, touch weights and buffers as the warm-up would.
         "--no-warmup",
         "--threads", settings.get("decode_threads", threads), "--threads-batch", threads,
-        # Without these llama-server puts what it can on any device that it finds.
-        *(["--device", settings["device"], "--gpu-layers", settings.get(LAYERS, "all")]
-          if settings.get("device", CPU) != CPU else ["--device", "none"]),
+        *_device_options(settings),
         *runtime_options(settings),
     ]  # fmt: skip
     return [*(str(word) for word in words), *draft_options(settings, model.with_name(DRAFT))]
+
+
+def _device_options(settings: Mapping[str, Any]) -> list[Any]:
+    """Return the options for the device. Without them llama-server puts what it can on any device that it finds."""
+    named = settings.get("device", CPU)
+    device = "none" if named == CPU else named
+    words = ["--device", device] + ([] if named == CPU else ["--gpu-layers", settings.get(LAYERS, "all")])
+    return words + (["--spec-draft-device", device] if settings.get("draft") else [])
 
 
 def draft_options(settings: Mapping[str, Any], draft: Path) -> list[str]:

@@ -33,7 +33,14 @@ class Children:
 
         Raises JobError if it takes too long or crashes; then nothing that it started runs on.
         """
-        command = [sys.executable, "-P", "-m", "edgehone.operate.reoptimize.low", str(self.processors or 0), *words]
+        command = [
+            sys.executable,
+            "-P",
+            "-m",
+            "edgehone.operate.reoptimize.low",
+            str(self.processors or 0),
+            *words,
+        ]
         log = self.folder / f"{step}.log"
         with log.open("ab") as output:
             process = subprocess.Popen(
