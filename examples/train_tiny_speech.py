@@ -9,7 +9,6 @@ Clips last 3 seconds at most. Needs torch and transformers 5; half a minute on o
 
 from __future__ import annotations
 
-import argparse
 import json
 import wave
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from training_options import options
 from transformers import (
     PreTrainedTokenizerFast,
     WhisperConfig,
@@ -165,16 +165,11 @@ def write_sounds(folder: Path, count: int, seed: int) -> None:
 
 def main() -> None:
     """Train the model, and write sounds if a folder is given."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
-    parser.add_argument("--out", type=Path, required=True, help="folder to write")
-    parser.add_argument("--sounds", type=Path, help="folder for WAV files and their transcripts")
-    parser.add_argument("--count", type=int, default=104, help="number of sounds (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="random seed (default: %(default)s)")
-    args = parser.parse_args()
+    args = options(__doc__, "sounds", "folder for WAV files and their transcripts", 104)
     torch.set_num_threads(1)
     loss = write_model(args.out, args.seed)
-    if args.sounds:
-        write_sounds(args.sounds, args.count, args.seed + 1)
+    if args.samples:
+        write_sounds(args.samples, args.count, args.seed + 1)
     print(f"{args.out}: loss {loss:.3f}")
 
 

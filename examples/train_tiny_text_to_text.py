@@ -9,7 +9,6 @@ transformers 5; half a minute on one core in the pytorch environment::
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from training_options import options
 from transformers import PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration
 
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -98,18 +98,13 @@ def train(model: T5ForConditionalGeneration, tokenizer: Any, rng: np.random.Gene
 
 def main() -> None:
     """Train the model, and write texts if a file is given."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
-    parser.add_argument("--out", type=Path, required=True, help="folder to write")
-    parser.add_argument("--texts", type=Path, help="file for texts, one a line")
-    parser.add_argument("--count", type=int, default=128, help="number of texts (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="random seed (default: %(default)s)")
-    args = parser.parse_args()
+    args = options(__doc__, "texts", "file for texts, one a line", 128)
     torch.set_num_threads(1)
     loss = write_model(args.out, args.seed)
-    if args.texts:
+    if args.samples:
         rng = np.random.default_rng(args.seed + 1)
         lines = dict.fromkeys(source(drawn(rng)) for _ in range(args.count))
-        args.texts.write_text("\n".join(lines) + "\n", "utf-8")
+        args.samples.write_text("\n".join(lines) + "\n", "utf-8")
     print(f"{args.out}: loss {loss:.3f}")
 
 

@@ -26,26 +26,10 @@ if TYPE_CHECKING:
     Arrays = Mapping[str, NDArray[Any]]
 
 ENCODER, DECODER = "encoder.onnx", "decoder.onnx"
-# Families whose export was compared with transformers.
-VERIFIED = ("whisper", "t5")
 # Passes that need no samples: a decoder's ranges are those of every step, which the calibration does not run.
 _PASSES = ("OnnxDynamicQuantization",)
 
 _HERE = "edgehone.backends.olive.encoder_decoder"
-
-
-def refusals(model: ModelInfo) -> list[str]:
-    """Return why an encoder-decoder is not supported; an empty list if it is."""
-    reasons = []
-    if model.model_type not in VERIFIED:
-        reasons.append(
-            f"of encoder-decoders only {' and '.join(VERIFIED)} were verified, not '{model.model_type}'"
-        )
-    if model.remote_code:
-        reasons.append("the model needs custom code, which is never run")
-    if model.quantized:
-        reasons.append(f"already quantized ({model.quantized}): give the unquantized original")
-    return reasons
 
 
 def recipes(model: ModelInfo, entries: Sequence[Mapping[str, Any]], backend: str) -> list[Recipe]:

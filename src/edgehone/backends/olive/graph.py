@@ -20,7 +20,7 @@ from edgehone.backends.olive import encoder_decoder
 from edgehone.backends.onnxruntime import backend
 from edgehone.backends.pytorch import graph as pytorch_graph
 from edgehone.backends.sessions import WorkerJob
-from edgehone.backends.shared import onnx_files
+from edgehone.backends.shared import encoder_decoder_support, onnx_files
 from edgehone.backends.shared.encoder_decoder import EncoderDecoderSession
 from edgehone.backends.shared.graph_kinds import is_transformer
 from edgehone.core.errors import JobError
@@ -46,7 +46,7 @@ _CONV = {"Conv", "conv1d", "conv2d", "conv3d", "convolution"}
 def supports_graph(model: ModelInfo) -> Support:
     """Return whether ONNX Runtime runs the ONNX file, or the encoder or exported program can be exported to ONNX."""
     if model.task in TASKS:
-        refused = encoder_decoder.refusals(model)
+        refused = encoder_decoder_support.refusals(model)
         return Support(not refused, tuple(refused))
     if model.format == "huggingface":
         return _supports_encoder(model)

@@ -28,23 +28,9 @@ if TYPE_CHECKING:
 
 ENCODER = "openvino_encoder_model.xml"
 DECODER = "openvino_decoder_model.xml"
-# Families whose export by the pinned optimum-intel was compared with transformers.
-VERIFIED = ("whisper", "t5")
 
 _HERE = "edgehone.backends.openvino.encoder_decoder"
 _MODES = ("fp32", "fp16", "weights")
-
-
-def refusals(model: ModelInfo) -> list[str]:
-    """Return why an encoder-decoder is not supported; an empty list if it is."""
-    reasons = []
-    if model.model_type not in VERIFIED:
-        reasons.append(
-            f"of encoder-decoders only {' and '.join(VERIFIED)} were verified, not '{model.model_type}'"
-        )
-    if model.remote_code:
-        reasons.append("the model needs custom code, which is never run")
-    return reasons
 
 
 def recipes(model: ModelInfo, graph_recipes: Sequence[Recipe]) -> list[Recipe]:

@@ -21,7 +21,7 @@ from edgehone.backends.openvino import encoder_decoder, ir
 from edgehone.backends.openvino.devices import SIXTEEN_BIT
 from edgehone.backends.openvino.export import export_ir
 from edgehone.backends.sessions import WorkerJob
-from edgehone.backends.shared import graph_ports
+from edgehone.backends.shared import encoder_decoder_support, graph_ports
 from edgehone.backends.shared.graph_kinds import is_transformer
 from edgehone.backends.shared.recipe_table import read_names
 from edgehone.core.errors import JobError
@@ -50,7 +50,7 @@ def supports(model: ModelInfo) -> Support:
     refusals = []
     if model.format == "huggingface":
         if model.task in TASKS:
-            refusals += encoder_decoder.refusals(model)
+            refusals += encoder_decoder_support.refusals(model)
         elif model.task not in ENCODER_TASKS:
             refusals.append(
                 f"encoders are exported for {' and '.join(ENCODER_TASKS)} only, not '{model.task}'"
@@ -69,7 +69,7 @@ def supports(model: ModelInfo) -> Support:
     if foreign:
         refusals.append(f"OpenVINO has no translation for {', '.join(foreign[:3])}")
     refusals += graph_ports.refusals(model)
-    if model.quantized:
+    if model.quantized and model.task not in TASKS:
         refusals.append(f"already quantized ({model.quantized}): give the unquantized original")
     return Support(not refusals, tuple(refusals))
 
