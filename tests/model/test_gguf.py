@@ -187,7 +187,7 @@ def test_heads_within_a_window_can_have_another_size(place: Path) -> None:
 
 @pytest.mark.parametrize(
     ("architecture", "task"),
-    [("bert", "feature-extraction"), ("nomic-bert", "feature-extraction"), ("clip", "unknown"), ("t5", "unknown"),
+    [("bert", "feature-extraction"), ("nomic-bert", "feature-extraction"), ("t5", "unknown"),
      ("null", "text-generation")],
 )  # fmt: skip
 def test_tasks(place: Path, architecture: str, task: str) -> None:
@@ -227,6 +227,8 @@ def test_a_split_model(tmp_path: Path) -> None:
         ({"general__architecture": 3}, "general.architecture is 3"),
         ({"general__type": "adapter"}, "an adapter"),
         ({"general__type": "imatrix"}, "importance matrix"),
+        ({"general__type": "mmproj"}, "a projector"),
+        ({"general__architecture": "clip"}, "a projector"),
         ({"llama__block_count": "two"}, "llama.block_count is 'two'"),
         ({"llama__block_count": -2}, "llama.block_count is -2"),
         ({"llama__attention__head_count_kv": [-1, -1]}, "head_count_kv is -1"),

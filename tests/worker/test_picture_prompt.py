@@ -50,3 +50,29 @@ def test_without_a_template_one_message_is_put_around_the_picture() -> None:
         picture_prompt(
             text, AROUND, [{"role": "user", "content": [PICTURE, {"type": "text", "text": "<image>"}]}]
         )
+
+
+class Words:
+    """The text side of a model whose template writes <begin> for a picture, one id a word."""
+
+    def places_pictures(self, token: str) -> bool:
+        return token == "<begin>"
+
+    def rendered(self, messages: Any, tools: Any) -> str:
+        return "user <begin> what ?"
+
+    def around(self, rendered: str, token: str) -> tuple[list[str], list[str]]:
+        before, _, after = rendered.partition(token)
+        return before.split(), after.split()
+
+
+def test_what_a_processor_writes_for_a_picture_is_put_in_its_place() -> None:
+    text: Any = Words()
+    template = {**AROUND, "token": "<begin>", "expanded": "<begin> <soft> <end>", "mark": "<soft>"}
+    message = {"role": "user", "content": [PICTURE, {"type": "text", "text": "what ?"}]}
+    put: Any = picture_prompt(text, template, [message])
+    assert put == (["user", "<begin>"], ["<end>", "what", "?"])
+    with pytest.raises(InputError, match="contains <soft>"):
+        picture_prompt(
+            text, template, [{"role": "user", "content": [PICTURE, {"type": "text", "text": "<soft>"}]}]
+        )

@@ -294,11 +294,14 @@ class Tokenizer(Protocol):
 class PictureProcessor(Protocol):
     """The original's own picture processor, opened by a reference backend.
 
-    `size` is its input's edge in pixels, `token` what its chat template writes for a picture.
+    `size` is its input's edge in pixels, `token` what its chat template writes for a picture, `expanded` what the
+    processor writes in its place, with the token `mark` where the picture itself is.
     """
 
     size: int
     token: str
+    expanded: str
+    mark: str
 
     def positions(self, picture: Picture) -> int:
         """Return how many positions of the context a picture takes."""
@@ -307,7 +310,8 @@ class PictureProcessor(Protocol):
     def split(self, picture: Picture, prompt: str) -> tuple[list[int], list[int]]:
         """Return the ids before and after the picture in the model's own chat template with this prompt.
 
-        Raises ModelError for a model that inserts one picture in several positions.
+        A picture that is cut into several reaches from the first to the last of them. Raises ModelError if the
+        prompt gets no picture.
         """
         ...
 

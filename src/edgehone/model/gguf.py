@@ -24,7 +24,7 @@ ENCODERS = frozenset({
     "bert", "modern-bert", "nomic-bert", "nomic-bert-moe", "neo-bert", "jina-bert-v2", "jina-bert-v3", "eurobert",
     "gemma-embedding", "llama-embed", "t5encoder",
 })  # fmt: skip
-_NOT_MODELS = {"clip": "the vision part of a multi-modal model", "t5": "an encoder-decoder"}
+_NOT_MODELS = {"t5": "an encoder-decoder"}
 _TOKENIZERS = {"llama": "sentencepiece", "gpt2": "bpe", "bert": "wordpiece", "t5": "unigram"}
 # Architectures with a state space and attention in every layer.
 _ATTENTION_EVERYWHERE = ("falcon-h1",)
@@ -137,6 +137,11 @@ def _load(path: Path) -> _Model:
             hint="give the model itself, merged with its adapter if it has one",
         )
     architecture = values.get("general.architecture")
+    if content == "mmproj" or architecture == "clip":
+        raise ModelError(
+            f"{path} holds a projector (the encoder of pictures or sounds), not a whole model",
+            hint="give the language model's GGUF file for its text alone, or the checkpoint of both for pictures",
+        )
     if not isinstance(architecture, str) or not architecture:
         raise ModelError(
             f"{path}: general.architecture is {architecture!r}, so the architecture is unknown",

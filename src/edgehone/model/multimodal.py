@@ -9,20 +9,23 @@ from typing import Any
 from edgehone.model.config import NAMES, read_object
 
 PARTS = ("text_config", "llm_config", "language_config")
+# Vision-language models whose architecture is named like a language model's.
+_CAUSAL = ("Phi4MultimodalForCausalLM",)
 _ENCODERS = ("vision_config", "visual", "audio_config", "speech_config", "video_config")
 
 
 def task(folder: Path, config: Mapping[str, Any], architecture: str) -> tuple[str, list[str]] | None:
     """Return the task and notes of a multi-modal model, or None if config.json describes only a language model."""
     parts = {name: config[name] for name in (*PARTS, *_ENCODERS) if isinstance(config.get(name), dict)}
-    if not parts.keys() & set(PARTS) and not (parts and architecture.endswith("ForConditionalGeneration")):
+    generates = architecture.endswith("ForConditionalGeneration") or architecture in _CAUSAL
+    if not parts.keys() & set(PARTS) and not (parts and generates):
         return None
     notes = ["multimodal: the sizes are those of its language model"]
     notes.append("parts: " + ", ".join(_part(name, part) for name, part in parts.items()))
     language: Mapping[str, Any] = next((parts[name] for name in PARTS if name in parts), {})
     if config.get("is_encoder_decoder") is True or language.get("is_encoder_decoder") is True:
         return "unknown", ["an encoder-decoder, not a causal language model", *notes]
-    if "vision_config" not in parts or not architecture.endswith("ForConditionalGeneration"):
+    if "vision_config" not in parts or not generates:
         return "unknown", notes
     if not _image_processor(folder):
         return "unknown", [*notes, "no image processor (preprocessor_config.json): it cannot process images"]

@@ -24,14 +24,17 @@ def picture_prompt(
 
     The content of a message is a text or a list of {"type": "text", "text": …} and, once in all messages, PICTURE.
     `template` is a bundle's, {"before", "head", "tail", "token"}: the ids around a picture and its prompt, and the
-    placeholder. Raises InputError for a text that has the placeholder, and for a conversation of several messages if
-    the model has no template for it, ModelError if the template cannot be rendered.
+    placeholder; with "expanded" and "mark" if the model's processor writes more for it. Raises InputError for a text
+    that has the placeholder, and for a conversation of several messages if the model has no template for it,
+    ModelError if the template cannot be rendered.
     """
     token = template.get("token")
-    if token and any(token in one for one in _texts(messages)):
-        raise InputError(f"a text contains {token}, the placeholder of a picture: leave it out")
+    mark, expanded = template.get("mark", token), template.get("expanded", token)
+    for placeholder in dict.fromkeys(one for one in (token, mark) if one):
+        if any(placeholder in one for one in _texts(messages)):
+            raise InputError(f"a text contains {placeholder}, the placeholder of a picture: leave it out")
     if token and text.places_pictures(token):
-        return text.around(text.rendered(messages, tools), token)
+        return text.around(text.rendered(messages, tools).replace(token, expanded), mark)
     return _in_template(text, template, messages)
 
 

@@ -32,8 +32,9 @@ def prepare(job: WorkerJob) -> dict[str, Any]:
     args: backend. inputs: model, prepared (its evaluation.json continues prompts without an answer), and optionally
     `pictures`, the user's folder of pictures or file of JSON lines. Returns pictures (number) and template
     {"before", "head", "tail", "token", "positions"}: the ids around a picture and its prompt, what the chat template
-    writes for a picture, and how many positions of the context it takes. Raises TextError for a picture or line that
-    cannot be read, ModelError for a processor that does not work.
+    writes for a picture, and how many positions of the context it takes; if the processor writes more in its place,
+    also "expanded", that text, and "mark", the token in it that is the picture. Raises TextError for a picture or line
+    that cannot be read, ModelError for a processor that does not work.
     """
     import numpy as np
 
@@ -126,4 +127,9 @@ def _template(processor: PictureProcessor, picture: Picture) -> dict[str, Any]:
     while tail < min(len(one), len(other)) - head and one[-1 - tail] == other[-1 - tail]:
         tail += 1
     around = {"before": before, "head": one[:head], "tail": one[len(one) - tail :]}
-    return {**around, "token": processor.token, "positions": processor.positions(picture)}
+    more = {} if processor.expanded == processor.token else _expanded(processor)
+    return {**around, "token": processor.token, "positions": processor.positions(picture), **more}
+
+
+def _expanded(processor: PictureProcessor) -> dict[str, str]:
+    return {"expanded": processor.expanded, "mark": processor.mark}

@@ -38,7 +38,7 @@ def test_a_llama_is_supported_without_notes() -> None:
         ({"model_type": "mamba"}, "mamba"),
         ({"remote_code": True}, "custom code"),
         ({"format": "null"}, "null"),
-        ({"task": "image-text-to-text"}, "only the vision-language model llava is supported, not 'llama'"),
+        ({"task": "image-text-to-text"}, "only gemma3, llava are supported, not 'llama'"),
         ({"quantized": "gptq"}, "gptq"),
     ],
 )

@@ -21,7 +21,7 @@ from edgehone.backends.base import (
     Support,
     TunableSetting,
 )
-from edgehone.backends.llamacpp import build, offload, operators
+from edgehone.backends.llamacpp import build, offload, operators, vision_families
 from edgehone.backends.llamacpp import devices as llamacpp_devices
 from edgehone.backends.llamacpp import recipes as llamacpp_recipes
 from edgehone.backends.sessions import (
@@ -63,8 +63,9 @@ NEEDS = Needs(
 # transformers when tested; the others have roberta's architecture and rely on the parity check.
 ENCODERS = ("bert", "roberta", "xlm-roberta", "camembert", "distilbert", "modernbert")
 
-# Vision-language models that `vision_build` splits, and that agreed with transformers when tested.
-VISION_MODEL_TYPES = ("llava",)
+# Vision-language models that agreed with transformers when tested: `vision_build` splits a LLaVA, llama.cpp's own
+# converter the others.
+VISION_MODEL_TYPES = ("llava", *vision_families.CONVERTED)
 
 # tools/mtmd/models/llava.cpp appends the class token after the patches, but clip.cpp numbers positions and selects rows
 # as if it came before them.
@@ -79,6 +80,7 @@ _NO_WINDOW = ("MistralForCausalLM", "MixtralForCausalLM")
 _BUILD = "edgehone.backends.llamacpp.build"
 _VISION = "edgehone.backends.llamacpp.vision_build"
 _GPTQ = "edgehone.backends.llamacpp.gptq"
+_ADAPTER = "edgehone.backends.llamacpp.adapter_build"
 _NO_DECODER = {
     SPEECH: "llama.cpp has no Whisper: whisper.cpp, another project with a file format of its own, runs it",
     TEXT: "llama.cpp's server and its batches run decoders only: no program of it generates with an encoder-decoder",
@@ -91,7 +93,7 @@ def supports(model: ModelInfo) -> Support:
     if refusals := _refusals(model):
         return Support(False, tuple(refusals))
     if model.task == "image-text-to-text":
-        return Support(True, (*_checkpoint_notes(model), _CLIP))
+        return Support(True, (*_checkpoint_notes(model), *([_CLIP] if model.model_type == "llava" else [])))
     if model.format == "gguf":
         notes = _gguf_notes(model)
     elif model.kind == "graph":
@@ -124,8 +126,8 @@ def _vision_refusals(model: ModelInfo) -> list[str]:
     if model.model_type in VISION_MODEL_TYPES:
         return []
     return [
-        f"of vision-language models only {', '.join(VISION_MODEL_TYPES)} is supported, not '{model.model_type}': "
-        "llama.cpp's converter does not know the tensor names that transformers 5 writes"
+        f"of vision-language models only {', '.join(sorted(VISION_MODEL_TYPES))} are supported, not "
+        f"'{model.model_type}', which was never compared with transformers"
     ]
 
 
@@ -200,6 +202,15 @@ def offloadable_layers(recipe: Recipe, model: ModelInfo) -> int:
     return offload.offloadable_layers(recipe, model)
 
 
+def adapter_recipes(model: ModelInfo) -> list[Recipe]:
+    """Return the recipes that keep a LoRA adapter apart from its base; none for other models than language models."""
+    return (
+        llamacpp_recipes.adapter_recipes(model)
+        if model.task == "text-generation" and not model.experts
+        else []
+    )
+
+
 def tunable_settings(recipe: Recipe, device: Device, context: int) -> list[TunableSetting]:
     """Return the settings to search for an artifact, from recipes.toml."""
     return llamacpp_recipes.tunable_settings(recipe, device, context)
@@ -216,12 +227,15 @@ def steps(recipe: Recipe) -> Step:
     Recipes share the first two. Vision-language models also get a projector.
     """
     built = _language_steps(recipe)
+    if "adapter" in recipe.build:
+        return Step(f"{_ADAPTER}:with_adapter", inputs={"model": built}, reads=("base", "adapter"))
     if "draft" in recipe.build:
         draft = _language_steps(replace(recipe, build=recipe.build["draft"]))
         return Step(f"{_BUILD}:with_draft", inputs={"model": built, "draft": draft})
     if recipe.build.get("source") != "vision":
         return built
-    projector = Step(f"{_VISION}:projector", reads=("model",))
+    own = recipe.build.get("converter") == "own"
+    projector = Step(f"{_BUILD}:convert_projector" if own else f"{_VISION}:projector", reads=("model",))
     return Step(f"{_VISION}:join", inputs={"language": built, "projector": projector})
 
 
@@ -229,9 +243,11 @@ def _language_steps(recipe: Recipe) -> Step:
     build, source = recipe.build, recipe.build.get("source")
     if source == "gguf":
         converted = LINK_ORIGINAL
+    elif "adapter" in build:
+        converted = Step(f"{_BUILD}:convert", reads=("base",))
     elif source == "encoder":
         converted = Step(f"{_BUILD}:convert", {"outtype": "f32"}, reads=("model",))
-    elif source == "vision":
+    elif source == "vision" and build.get("converter") != "own":
         converted = Step(
             f"{_BUILD}:convert", inputs={"model": Step(f"{_VISION}:language_model", reads=("model",))}
         )
@@ -300,9 +316,8 @@ def start_runtime(kind: Literal["language", "graph"], job: WorkerJob) -> None:
 
 def open_vision(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) -> LlamaVision:
     """Load artifact/model.gguf and the vision encoder artifact/mmproj.gguf (worker side)."""
-    from edgehone.backends.llamacpp.build import ARTIFACT, tools
+    from edgehone.backends.llamacpp.build import ARTIFACT, PROJECTOR, tools
     from edgehone.backends.llamacpp.vision import LlamaVision
-    from edgehone.backends.llamacpp.vision_build import PROJECTOR
 
     toolchain = tools(job)
     libraries = toolchain.binding(), toolchain.vision_binding()

@@ -26,6 +26,7 @@ from edgehone.core.errors import JobError, TextError
 from edgehone.formats.gguf import read_header
 
 ARTIFACT = "model.gguf"
+PROJECTOR = "mmproj.gguf"
 IMATRIX = "imatrix.gguf"
 
 # Tokens per chunk of llama-imatrix: its default, if the text and the model's context are long enough.
@@ -52,9 +53,19 @@ def convert(job: WorkerJob) -> dict[str, Any]:
 
     Facts: tensor_types (number of tensors by GGML type), bytes. Raises JobError with the converter's error.
     """
-    out = job.out / ARTIFACT
-    with plain_checkpoint(job.inputs["model"], job.out / ".checkpoint") as model:
-        command = [sys.executable, convert_any_tokenizer.__file__, tools(job).convert(), model]
+    return _convert(job, job.out / ARTIFACT)
+
+
+def convert_projector(job: WorkerJob) -> dict[str, Any]:
+    """Convert the picture encoder and projector of the model's folder to out/mmproj.gguf in F16. Facts as `convert`."""
+    return _convert(job, job.out / PROJECTOR, "--mmproj")
+
+
+def _convert(job: WorkerJob, out: Path, *options: str) -> dict[str, Any]:
+    # With an adapter that is kept apart, `model` is the merged one, and the base alone is converted.
+    folder = job.inputs["base"] if "base" in job.inputs else job.inputs["model"]
+    with plain_checkpoint(folder, job.out / ".checkpoint") as model:
+        command = [sys.executable, convert_any_tokenizer.__file__, tools(job).convert(), model, *options]
         command += ["--outtype", job.args.get("outtype", "f16"), "--outfile", out]
         _run(job, "convert", command, job.out, total=_PER_CENT)
     return facts(out)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgehone.backends.base import EFFORTS, Recipe, TunableSetting
-from edgehone.backends.llamacpp import gptq_work, lowered
+from edgehone.backends.llamacpp import gptq_work, lowered, vision_families
 from edgehone.backends.shared.tunable_settings import Kind, settings_from_table
 from edgehone.device.facts import Device
 from edgehone.model.info import ModelInfo
@@ -59,9 +59,19 @@ def _checkpoint_recipes(model: ModelInfo) -> list[Recipe]:
 
 def vision_recipes(model: ModelInfo) -> list[Recipe]:
     """Return the recipes of a vision-language model: those of its language model, with the projector in F16."""
-    return [
-        replace(recipe, build={**recipe.build, "source": "vision"}) for recipe in checkpoint_recipes(model)
-    ]
+    source = {"source": "vision"}
+    if model.model_type in vision_families.CONVERTED:
+        source["converter"] = "own"
+    return [replace(recipe, build={**recipe.build, **source}) for recipe in checkpoint_recipes(model)]
+
+
+def adapter_recipes(model: ModelInfo) -> list[Recipe]:
+    """Return the recipes of a base with an adapter apart: the types alone, also with the base's importance matrix.
+
+    What measures or changes the weights of the whole model (GPTQ, sensitivities, drafts) is not offered.
+    """
+    plain = [recipe for recipe in _checkpoint_recipes(model) if set(recipe.build) <= {"type", "imatrix"}]
+    return [replace(recipe, build={**recipe.build, "adapter": True}) for recipe in plain]
 
 
 def _expert_variants(plain: Sequence[Recipe]) -> list[Recipe]:

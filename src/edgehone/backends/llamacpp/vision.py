@@ -33,7 +33,7 @@ class LlamaVision(LlamaSession):
         settings: Mapping[str, Any],
         threads: int,
     ) -> None:
-        """Load both files. Raises EdgehoneError if that fails, or for positions or masks that are not supported."""
+        """Load both files. Raises EdgehoneError with libllama's or libmtmd's message if that fails."""
         library, self._mtmd = libraries
         super().__init__(library, model, settings, threads)
         params = self._mtmd.mtmd_context_params_default()
@@ -42,12 +42,6 @@ class LlamaVision(LlamaSession):
         self._encoder = self._mtmd.mtmd_init_from_file(str(projector).encode(), self._model, params)
         if not self._encoder:
             raise EdgehoneError(f"libmtmd cannot load {projector}: {self._log.cause}")
-        if self._mtmd.mtmd_decode_use_mrope(self._encoder) or self._mtmd.mtmd_decode_use_non_causal(
-            self._encoder, None
-        ):
-            raise EdgehoneError(
-                "this model uses special positions or a special mask for pictures, which is not supported"
-            )
 
     def score_picture(self, picture: Picture, before: Sequence[int], after: Sequence[int]) -> Logits:
         """Return the logits after each id of `after`: float32 [len(after), vocabulary]."""
@@ -97,38 +91,45 @@ class LlamaVision(LlamaSession):
         """Decode `before` and the picture in a context with room for `more` tokens. Sets `_at`, the next position."""
         if before:
             self._check(before)
-        with self._image_chunk(picture) as chunk:
-            positions = int(self._mtmd.mtmd_input_chunk_get_n_tokens(chunk))
-            self._prepare(len(before) + positions + more)
+        with self._picture_chunks(picture) as chunks:
+            tokens = sum(int(self._mtmd.mtmd_input_chunk_get_n_tokens(chunk)) for chunk in chunks)
+            self._prepare(len(before) + tokens + more)
             if before:
                 with self._batch_of(len(before)) as batch:
                     self._tokens(batch, before, 0, every=False)
                     self._decode(batch)
-            if self._mtmd.mtmd_encode_chunk(self._encoder, chunk):
-                raise EdgehoneError(f"libmtmd cannot encode the picture: {self._log.cause}")
-            self._embed(positions, len(before))
-        self._at = len(before) + positions
+            self._at = len(before)
+            for chunk in chunks:
+                self._feed_chunk(chunk)
 
-    def _embed(self, positions: int, start: int) -> None:
-        """Decode the embeddings of the last encoded picture as `positions` positions."""
-        width = int(self._lib.llama_model_n_embd(self._model))
-        embedding = self._mtmd.mtmd_get_output_embd(self._encoder)
-        batch = self._lib.llama_batch_init(positions, width, 1)
-        try:
-            batch.n_tokens = positions
-            ctypes.memmove(batch.embd, embedding, positions * width * ctypes.sizeof(ctypes.c_float))
-            for index in range(positions):
-                batch.pos[index] = start + index
-                batch.n_seq_id[index] = 1
-                batch.seq_id[index][0] = 0
-                batch.logits[index] = 0
-            self._decode(batch)
-        finally:
-            self._lib.llama_batch_free(batch)
+    def _feed_chunk(self, chunk: Any) -> None:
+        """Encode and decode a chunk from position `_at` on, which becomes the next one.
+
+        libmtmd gives it the positions and the mask that the model needs: those of a Qwen2-VL have three dimensions, of
+        which a picture takes as many as its longer side, and the tokens of a Gemma 3's picture attend to each other.
+        """
+        lib, position = self._mtmd, ctypes.c_int32(self._at)
+        code = lib.mtmd_helper_eval_chunk_single(
+            self._encoder, self._context, chunk, self._at, 0, self._batch, False, ctypes.byref(position)
+        )
+        if code:
+            raise EdgehoneError(f"libmtmd cannot encode the picture (code {code}): {self._log.cause}")
+        self._at = int(position.value)
+
+    def _parameters(self, length: int, sequences: int) -> Any:
+        params = super()._parameters(length, sequences)
+        if self._mtmd.mtmd_decode_use_non_causal(self._encoder, None):
+            # Tokens that attend to each other must be in one batch.
+            params.n_batch = params.n_ubatch = params.n_ctx
+        return params
 
     @contextmanager
-    def _image_chunk(self, picture: Picture) -> Iterator[Any]:
-        """Yield the chunk that libmtmd makes of a picture, cropped and scaled by its own rules, ready to be encoded."""
+    def _picture_chunks(self, picture: Picture) -> Iterator[list[Any]]:
+        """Yield what libmtmd makes of a picture, cropped and scaled by its own rules: one chunk for most models.
+
+        A picture that is cut into several has chunks of text between them. What libmtmd writes before the first and
+        after the last is left out, since it is in the ids around the picture.
+        """
         import numpy as np
 
         lib = self._mtmd
@@ -143,15 +144,28 @@ class LlamaVision(LlamaSession):
             if code := lib.mtmd_tokenize(self._encoder, chunks, ctypes.byref(text), bitmaps, 1):
                 raise EdgehoneError(f"libmtmd rejects a picture of {width} x {height} pixels (code {code})")
             parts = [lib.mtmd_input_chunks_get(chunks, i) for i in range(lib.mtmd_input_chunks_size(chunks))]
-            images = [c for c in parts if lib.mtmd_input_chunk_get_type(c) == lib.MTMD_INPUT_CHUNK_TYPE_IMAGE]
-            if len(images) != 1:
-                raise EdgehoneError(
-                    f"libmtmd splits a picture of {width} x {height} pixels into {len(images)}, which is not supported"
-                )
-            yield images[0]
+            kinds = [lib.mtmd_input_chunk_get_type(part) for part in parts]
+            images = [at for at, kind in enumerate(kinds) if kind == lib.MTMD_INPUT_CHUNK_TYPE_IMAGE]
+            if not images:
+                raise EdgehoneError(f"libmtmd makes nothing of a picture of {width} x {height} pixels")
+            found = parts[images[0] : images[-1] + 1]
+            self._check_text(found)
+            yield found
         finally:
             lib.mtmd_input_chunks_free(chunks)
             lib.mtmd_bitmap_free(bitmap)
+
+    def _check_text(self, chunks: Sequence[Any]) -> None:
+        """Raise EdgehoneError for a text between two parts of a picture that the vocabulary has no token for."""
+        lib, count = self._mtmd, ctypes.c_size_t()
+        for chunk in chunks:
+            if lib.mtmd_input_chunk_get_type(chunk) == lib.MTMD_INPUT_CHUNK_TYPE_TEXT:
+                ids = lib.mtmd_input_chunk_get_tokens_text(chunk, ctypes.byref(count))
+                if any(ids[at] < 0 for at in range(count.value)):
+                    raise EdgehoneError(
+                        "libmtmd cuts the picture into several, and the vocabulary has no token for what it writes "
+                        "between them (line breaks, <row_1_col_1>, <global-img>)"
+                    )
 
     @contextmanager
     def _batch_of(self, size: int) -> Iterator[Any]:

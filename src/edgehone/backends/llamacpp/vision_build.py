@@ -14,13 +14,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from edgehone.backends.llamacpp.build import ARTIFACT, facts, tools
+from edgehone.backends.llamacpp.build import ARTIFACT, PROJECTOR, facts, tools
 from edgehone.backends.sessions import (
     WorkerJob,
 )
 from edgehone.core.errors import JobError
 
-PROJECTOR = "mmproj.gguf"
 # The architecture of a LLaVA's language model on its own, by model type.
 LANGUAGE_ARCHITECTURES = {
     "llama": "LlamaForCausalLM",

@@ -8,6 +8,7 @@ one token per call.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import shutil
 import time
@@ -31,9 +32,19 @@ if TYPE_CHECKING:
 LANGUAGE = "openvino_language_model.xml"
 EMBEDDINGS = "openvino_text_embeddings_model.xml"
 VISION = "openvino_vision_embeddings_model.xml"
-# Architectures whose export by the pinned optimum-intel was tested against transformers. With the pinned transformers
-# it does not export qwen2_vl, qwen2_5_vl, idefics3 and smolvlm; other architectures insert pictures in other ways.
-SUPPORTED = ("llava",)
+# Architectures whose export by the pinned optimum-intel was tested against transformers.
+SUPPORTED = ("gemma3", "llava")
+# The newest transformers with which the pinned optimum-intel exports an architecture (MAX_TRANSFORMERS_VERSION in its
+# exporters/openvino/model_configs.py); newer ones are refused by it. The pinned one is in lock.txt.
+NEWEST_TRANSFORMERS = {
+    "idefics3": "4.57.6",
+    "phi3_v": "4.53.3",
+    "phi4_multimodal": "4.53.3",
+    "phi4mm": "4.53.3",
+    "qwen2_5_vl": "5.0",
+    "qwen2_vl": "5.0",
+    "smolvlm": "4.57.6",
+}
 
 _VISION = "edgehone.backends.openvino.vision"
 # Minimum number of chunks per prompt: the logits of later chunks depend on the KV cache and its precision.
@@ -44,9 +55,14 @@ def refusals(model: ModelInfo) -> list[str]:
     """Return why a vision-language model is not supported; an empty list if it is."""
     if model.model_type in SUPPORTED:
         return []
+    if newest := NEWEST_TRANSFORMERS.get(model.model_type or ""):
+        return [
+            f"the pinned optimum-intel exports '{model.model_type}' with transformers up to {newest} only, and here a "
+            "newer one is pinned"
+        ]
     return [
-        f"only the vision-language model {', '.join(SUPPORTED)} is supported, not '{model.model_type}': optimum-intel "
-        "does not export it with the pinned transformers, or how it inserts pictures into the prompt is not implemented"
+        f"of vision-language models only {', '.join(SUPPORTED)} are supported, not '{model.model_type}', which was "
+        "never compared with transformers"
     ]
 
 
@@ -135,7 +151,8 @@ class OpenVinoVision:
         """Return the logits after each of `after`."""
         import numpy as np
 
-        whole: Logits = np.concatenate(list(self._feed(self._with_picture(picture, before, after))))
+        embedded, place = self._with_picture(picture, before, after)
+        whole: Logits = np.concatenate(list(self._feed(embedded, place)))
         return whole[-len(after) :]
 
     def describe(
@@ -148,7 +165,8 @@ class OpenVinoVision:
     ) -> Generation:
         """Generate greedily; the time includes encoding the picture."""
         started = time.perf_counter()
-        return self._continue(self._with_picture(picture, before, after), count, on_token, started)
+        embedded, place = self._with_picture(picture, before, after)
+        return self._continue(embedded, count, on_token, started, place)
 
     def close(self) -> None:
         """Release the loaded models, the tokenizer and the processor."""
@@ -180,16 +198,18 @@ class OpenVinoVision:
         outputs = self._request(EMBEDDINGS).infer({0: np.array([list(ids)], np.int64)})
         return np.array(outputs[0], np.float32)
 
-    def _with_picture(self, picture: Picture, before: Sequence[int], after: Sequence[int]) -> Any:
-        """Return the embeddings of the ids, with the picture's embeddings between them."""
+    def _with_picture(
+        self, picture: Picture, before: Sequence[int], after: Sequence[int]
+    ) -> tuple[Any, range]:
+        """Return the embeddings of the ids, with the picture's embeddings between them, and the picture's positions."""
         import numpy as np
 
         pixels = self._pixels(picture)
         encoded = np.array(self._request(VISION).infer({0: pixels})[0], np.float32)
+        encoded = encoded.reshape(1, -1, encoded.shape[-1])
         parts = [self._embedded(before)] if before else []
-        return np.concatenate(
-            [*parts, encoded.reshape(1, -1, encoded.shape[-1]), self._embedded(after)], axis=1
-        )
+        whole = np.concatenate([*parts, encoded, self._embedded(after)], axis=1)
+        return whole, range(len(before), len(before) + encoded.shape[1])
 
     def _pixels(self, picture: Picture) -> Any:
         import numpy as np
@@ -204,27 +224,35 @@ class OpenVinoVision:
         processed = self._processor(images=Image.fromarray(picture), return_tensors="np")
         return np.asarray(processed["pixel_values"], np.float32)
 
-    def _feed(self, embedded: Any, parts: int = _PARTS) -> Iterator[Logits]:
+    def _feed(self, embedded: Any, picture: range = range(0), parts: int = _PARTS) -> Iterator[Logits]:
         import numpy as np
 
         request = self._request(LANGUAGE)
         request.reset_state()
-        rows = max(1, -(-embedded.shape[1] // parts))
-        for begin in range(0, embedded.shape[1], rows):
-            yield np.array(self._step(request, embedded[:, begin : begin + rows], begin)[0], np.float32)
+        length = embedded.shape[1]
+        rows = max(1, -(-length // parts))
+        # No part ends within the picture: its tokens may attend to each other.
+        begins = [0, *(at for at in range(rows, length, rows) if at not in picture)]
+        for begin, end in itertools.pairwise([*begins, length]):
+            yield np.array(self._step(request, embedded[:, begin:end], begin, picture)[0], np.float32)
 
-    def _step(self, request: Any, part: Any, begin: int) -> Any:
-        request.infer(token_inputs(part, begin, request.model_inputs))
+    def _step(self, request: Any, part: Any, begin: int, picture: range = range(0)) -> Any:
+        request.infer(token_inputs(part, begin, request.model_inputs, picture))
         return request.get_tensor("logits").data
 
     def _continue(
-        self, embedded: Any, count: int, on_token: Callable[[int], bool] | None, started: float
+        self,
+        embedded: Any,
+        count: int,
+        on_token: Callable[[int], bool] | None,
+        started: float,
+        picture: range = range(0),
     ) -> Generation:
         request, length = self._request(LANGUAGE), embedded.shape[1]
         request.reset_state()
         ids: list[int] = []
         times: list[float] = []
-        logits = self._step(request, embedded, 0)
+        logits = self._step(request, embedded, 0, picture)
         while True:
             ids.append(int(logits[0, -1].argmax()))
             times.append(time.perf_counter())

@@ -22,7 +22,7 @@ from edgehone.backends.pytorch import graph, vision
 from edgehone.backends.pytorch.session import TorchSession
 from edgehone.backends.pytorch.streamed import NotStreamable
 from edgehone.backends.pytorch.streamed_session import StreamedSession
-from edgehone.backends.pytorch.supported import architectures, vision_model_types
+from edgehone.backends.pytorch.supported import NEEDS_TORCHVISION, architectures, vision_model_types
 from edgehone.backends.pytorch.tokenizer import Tokenizer
 from edgehone.backends.sessions import (
     WorkerJob,
@@ -67,8 +67,18 @@ def supports(model: ModelInfo) -> Support:
     elif model.kind != "language":
         reasons.append(f"only language models are supported, not '{model.task}'")
     elif model.task == "image-text-to-text":
-        if model.model_type not in vision_model_types():
+        if model.model_type in NEEDS_TORCHVISION:
+            reasons.append(
+                f"transformers' picture processor of '{model.model_type}' needs torchvision, which the pinned "
+                "environment does not have"
+            )
+        elif model.model_type not in vision_model_types():
             reasons.append(f"transformers does not know '{model.model_type}' as a vision-language model")
+    elif model.task == "unknown" and model.model_type in vision_model_types():
+        reasons.append(
+            f"'{model.model_type}' is a vision-language model, and its folder has no image processor: copy "
+            "preprocessor_config.json into it"
+        )
     elif model.model_type not in architectures():
         reasons.append(f"transformers does not know '{model.model_type}' as a causal language model")
     if model.quantized:

@@ -8,6 +8,9 @@ from pathlib import Path
 # Read in workers, so part of the key of their jobs (edgehone.execution.source_digest).
 WORKER_DATA_FILES = ("vision.txt",)
 
+# Vision-language models without a picture processor that needs Pillow only (`picture_processors`).
+NEEDS_TORCHVISION = ("phi4_multimodal",)
+
 
 @cache
 def architectures() -> frozenset[str]:

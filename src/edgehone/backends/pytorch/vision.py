@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgehone.backends.pytorch.picture_processors import cut_size, load_processor, placeholders
 from edgehone.backends.sessions import (
     Generation,
 )
@@ -31,19 +32,16 @@ class TorchPictureProcessor:
     def __init__(self, folder: Path) -> None:
         self.processor = load_processor(folder)
         self.image_id = _image_id(self.processor, folder)
-        self.token = str(self.processor.image_token)
-        self.size = _size(folder)
+        self.token, begin, end = placeholders(self.processor)
+        self.mark = str(self.processor.image_token)
+        self.expanded = f"{begin}{self.mark}{end}"
+        self.size = cut_size(self.processor) or _size(folder)
 
     def split(self, picture: Picture, prompt: str) -> tuple[list[int], list[int]]:
-        """Return the ids before and after the picture's. Raises ModelError unless these are consecutive."""
+        """Return the ids before and after the picture's. Raises ModelError if the prompt gets no picture."""
         ids = [int(i) for i in self._run(picture, self._text(prompt))["input_ids"][0]]
-        positions = [at for at, token in enumerate(ids) if token == self.image_id]
-        if not positions or positions[-1] - positions[0] + 1 != len(positions):
-            raise ModelError(
-                f"the model's processor inserts a picture at {_runs(positions)} positions of its prompt; "
-                "only models that insert it at one position are supported"
-            )
-        return ids[: positions[0]], ids[positions[-1] + 1 :]
+        begin, end = self._span(ids)
+        return ids[:begin], ids[end:]
 
     def positions(self, picture: Picture) -> int:
         """Return how many positions of the context a picture takes."""
@@ -54,7 +52,7 @@ class TorchPictureProcessor:
         return [int(i) for i in self.processor.tokenizer(text, add_special_tokens=False).input_ids]
 
     def inputs(self, picture: Picture, before: Sequence[int], after: Sequence[int]) -> dict[str, Any]:
-        """Return the model's inputs, with as many image tokens between the ids as its processor inserts."""
+        """Return the model's inputs, with what its processor inserts for the picture between the ids."""
         import torch
 
         encoded = self._run(picture, self.token)
@@ -68,7 +66,16 @@ class TorchPictureProcessor:
         return fed
 
     def _image_ids(self, encoded: Any) -> list[int]:
-        return [int(i) for i in encoded["input_ids"][0] if int(i) == self.image_id]
+        """Return the ids from the first image token to the last: a picture cut into several has others between."""
+        ids = [int(i) for i in encoded["input_ids"][0]]
+        begin, end = self._span(ids)
+        return ids[begin:end]
+
+    def _span(self, ids: Sequence[int]) -> tuple[int, int]:
+        places = [at for at, token in enumerate(ids) if token == self.image_id]
+        if not places:
+            raise ModelError("the model's processor inserts no picture into the prompt of its chat template")
+        return places[0], places[-1] + 1
 
     def _text(self, prompt: str) -> str:
         template = getattr(self.processor, "chat_template", None)
@@ -131,20 +138,6 @@ class TorchVision:
         self._session.close()
 
 
-def load_processor(folder: Path) -> Any:
-    """Load the picture processor in a folder. Raises ModelError, with the cause, if that fails."""
-    from transformers import AutoProcessor
-
-    try:
-        return AutoProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except Exception as error:
-        cause = f"{type(error).__name__}: {next(iter(str(error).splitlines()), 'no message')}"
-        raise ModelError(
-            f"the processor of {folder.resolve()} cannot be loaded: {cause}",
-            hint="put processor_config.json and preprocessor_config.json into the folder of config.json",
-        ) from error
-
-
 def _image_id(processor: Any, folder: Path) -> int:
     token = getattr(processor, "image_token", None)
     image_id = processor.tokenizer.convert_tokens_to_ids(token) if token else None
@@ -159,8 +152,3 @@ def _size(folder: Path) -> int:
     config = json.loads((folder / "config.json").read_text("utf-8"))
     size = config.get("vision_config", {}).get("image_size")
     return size if isinstance(size, int) else DEFAULT_SIZE
-
-
-def _runs(positions: Sequence[int]) -> int:
-    """Return the number of runs of consecutive positions."""
-    return sum(1 for at, position in enumerate(positions) if at == 0 or positions[at - 1] != position - 1)
