@@ -172,8 +172,8 @@ def cache_sizes(job: WorkerJob) -> dict[str, Any]:
 def picture_prompts(job: WorkerJob) -> dict[str, Any]:
     """Put a picture and a prompt into chat templates.
 
-    args: templates. inputs: model (a vision-language model). Returns for each template the ids around the picture
-    by the model's own processor, and by the files that a bundle carries.
+    args: templates; if empty, the model's own. inputs: model (a vision-language model). Returns for each template the
+    ids around the picture by the model's own processor, and by the files that a bundle carries.
     """
     from edgehone.backends.pytorch.tokenizer import Tokenizer
     from edgehone.backends.pytorch.vision import TorchPictureProcessor
@@ -182,16 +182,18 @@ def picture_prompts(job: WorkerJob) -> dict[str, Any]:
     from edgehone.worker.text import Text
 
     prompt, found = "What is this, then?", []
-    for at, template in enumerate(job.args["templates"]):
+    for at, template in enumerate(job.args["templates"] or [None]):
         model, carried = job.out / f"model{at}", job.out / f"tokenizer{at}"
         shutil.copytree(job.inputs["model"], model)
-        (model / "chat_template.jinja").write_text(template, "utf-8")
+        if template is not None:
+            (model / "chat_template.jinja").write_text(template, "utf-8")
         processor = TorchPictureProcessor(model)
         carried.mkdir()
         Tokenizer(model).save(carried)
         text = Text(replace(job, inputs={"tokenizer": carried}), None)
         message = {"role": "user", "content": [PICTURE, {"type": "text", "text": prompt}]}
         own = processor.split(generated_pictures(56)[0], prompt)
-        ours = picture_prompt(text, {"token": processor.token}, [message])
+        marks = {"token": processor.token, "mark": processor.mark, "expanded": processor.expanded}
+        ours = picture_prompt(text, marks, [message])
         found.append({"processor": list(map(list, own)), "bundle": list(map(list, ours))})
     return {"prompts": found}

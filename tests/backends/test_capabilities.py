@@ -32,7 +32,7 @@ from edgehone.worker.conformance.outcome import Failed
 BUILT_IN = {
     "gguf": "reference tokenizer shared_sessions empty_runtime",
     "llamacpp": "graph vision runtime_tokenizer engine serving_settings routing empty_runtime operator_profiler "
-    "device_visibility device_recipes partial_offload tunable single_file_artifact",
+    "device_visibility device_recipes partial_offload tunable adapter single_file_artifact",
     "mlx": "engine empty_runtime device_visibility measurement_obstacle",
     "null": "reference tokenizer graph concurrent_graph engine serving_settings empty_runtime operator_profiler "
     "partial_offload tunable",

@@ -30,6 +30,26 @@ def test_the_ids_are_those_of_the_processor(
         assert one["bundle"][0][:1] == [1] and one["bundle"][0].count(1) == 1 and len(one["bundle"][1]) > 5
 
 
+@pytest.mark.real
+@pytest.mark.long
+@pytest.mark.parametrize("family", ["gemma3", "idefics3", "qwen2_5_vl", "qwen2_vl", "smolvlm"])
+def test_the_ids_are_those_of_the_processor_of_other_families(
+    family: str,
+    make_example: Callable[..., Path],
+    run_worker: RunWorker,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Processors write more than one token for a picture, or cut it into several."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "backends"))
+    model = make_example("make_tiny_vision_families.py", family, "--family", family)
+    args: dict[str, Any] = {"templates": []}
+    told = run_worker("pytorch", "pytorchfunctions:picture_prompts", args, {"model": model}, tmp_path / "out")
+    [one] = told["prompts"]
+    assert one["bundle"] == one["processor"]
+    assert len(one["bundle"][0]) > 5 and len(one["bundle"][1]) > 5
+
+
 class Bytes:
     """The text side of a model without a chat template."""
 

@@ -252,6 +252,19 @@ class MeasurementObstacle(Protocol):
 
 
 @runtime_checkable
+class AdapterBackend(Protocol):
+    """A backend whose runtime can keep a LoRA adapter apart from its base model (core side).
+
+    Steps of these recipes read, beside `model` (the base with the adapter merged in, which is the original), `base` and
+    `adapter`: the checkpoint and the PEFT folder that the user gave.
+    """
+
+    def adapter_recipes(self, model: ModelInfo) -> Sequence[Recipe]:
+        """Return the recipes that keep an adapter for `model` apart, one of them exact; none if it cannot be."""
+        ...
+
+
+@runtime_checkable
 class SingleFileArtifact(Protocol):
     """A backend whose artifact is one file (core side).
 
@@ -298,6 +311,7 @@ CAPABILITIES: tuple[Capability, ...] = (
     Capability("partial_offload", PartialOffload, "core"),
     Capability("tunable", TunableBackend, "core"),
     Capability("measurement_obstacle", MeasurementObstacle, "core"),
+    Capability("adapter", AdapterBackend, "core"),
     Capability("single_file_artifact", SingleFileArtifact, "core"),
 )
 

@@ -53,6 +53,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--adapter", metavar="DIR", help="a LoRA adapter (PEFT folder) to merge into MODEL first"
     )
     parser.add_argument(
+        "--keep-adapter",
+        action="store_true",
+        help="keep the adapter in a file beside the base model, where the runtime can (llama.cpp)",
+    )
+    parser.add_argument(
         "--against",
         metavar="FLOAT",
         help="for a quantized GGUF file: its float original; the loss is told against both (the gates use MODEL)",
@@ -272,6 +277,7 @@ def _decide(args: argparse.Namespace, out: Path, emit: Emit) -> Decision:
     return optimize(
         _model(args, emit),
         adapter=args.adapter,
+        keep_adapter=args.keep_adapter,
         against=args.against,
         device=args.device,
         workers=args.workers,

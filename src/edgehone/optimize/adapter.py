@@ -11,12 +11,16 @@ from pathlib import Path
 from edgehone.core.errors import InputError, SetupError
 from edgehone.core.events import Event
 from edgehone.execution.home import HINT, file_lock, home
+from edgehone.execution.job import Input
 from edgehone.execution.pruning import MERGED, MERGED_NOTE, merged_lock
 from edgehone.model import digest
 from edgehone.model.inspect import inspect
 from edgehone.model.stores.locate import named
 from edgehone.optimize.options import OptimizeOptions
-from edgehone.transform.adapters import config, merge
+from edgehone.transform.adapters import config, keep, merge
+
+# The names by which steps read the base and the adapter that is kept apart from it.
+BASE, ADAPTER = "base", "adapter"
 
 
 @dataclass(frozen=True)
@@ -44,10 +48,16 @@ def with_adapter(options: OptimizeOptions) -> OptimizeOptions:
     removed (`execution.pruning`). Raises ModelError if the adapter is for another base, SetupError if the disk is full.
     """
     if options.adapter is None:
+        if options.keep_adapter:
+            raise InputError(
+                "--keep-adapter without an adapter", hint="give a PEFT folder with --adapter DIR"
+            )
         return options
     folder = Path(options.adapter)
     adapter, base = config.read(folder), inspect(options.model)
-    merge.check(adapter, base)
+    found = merge.check(adapter, base)
+    if options.keep_adapter:
+        keep.check(adapter, found)
     own = digest.combined(
         {name: digest.digest_file(folder / name) for name in (config.CONFIG, config.WEIGHTS)}
     )
@@ -63,6 +73,18 @@ def with_adapter(options: OptimizeOptions) -> OptimizeOptions:
         note = json.loads((place / MERGED_NOTE).read_text("utf-8"))["note"]
     given = {field.name: getattr(options, field.name) for field in fields(options)}
     return MergedOptions(**{**given, "model": target}, base=options.model, note=note)
+
+
+def kept_apart(options: OptimizeOptions) -> dict[str, Input]:
+    """Return the base and the adapter as inputs of jobs if the adapter is kept apart from the base; else {}."""
+    if not isinstance(options, MergedOptions) or not options.keep_adapter or options.adapter is None:
+        return {}
+    base, folder = inspect(options.base), Path(options.adapter).resolve()
+    path = base.folder.resolve() / base.path.relative_to(base.folder)
+    names = (config.CONFIG, config.WEIGHTS)
+    own = digest.combined({name: digest.digest_file(folder / name) for name in names})
+    identity = digest.digest_model(base, home() / "digests")
+    return {BASE: Input(path, identity, base.files), ADAPTER: Input(folder, own, names)}
 
 
 def _make(options: OptimizeOptions, adapter: config.AdapterConfig, target: Path, place: Path) -> None:

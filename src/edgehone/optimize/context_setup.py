@@ -18,6 +18,7 @@ from edgehone.model import digest
 from edgehone.model.info import ModelInfo
 from edgehone.model.inspect import inspect
 from edgehone.model.kv_cache import cache_bytes
+from edgehone.optimize.adapter import kept_apart
 from edgehone.optimize.context import FloatOriginal, ReadyExecutor, RunContext, effort_settings
 from edgehone.optimize.environments import ensure_environments
 from edgehone.optimize.evaluate import layout, vision
@@ -52,7 +53,7 @@ def set_up_context(
     name = options.workload or evaluator.default_workload(info)
     work, note = workload.fit(workload.load(name, config, info.kind), info.context)
     effort = effort_settings(options.effort, config)
-    datasets = evaluator.inputs(options, info)
+    datasets = {**evaluator.inputs(options, info), **kept_apart(options)}
     check_pictures(info, work)
     check_caches(info, work, free_memory(executors.target.device))
     reference_backend = reference_backend_for(info)

@@ -60,7 +60,8 @@ def optimize(model: str | Path, **options: Unpack[Options]) -> Decision:
     - `states`: outputs of a graph that the next step takes as inputs, such as `hn=h`; samples are then sequences.
       By default they are recognized by their names if the samples lack these inputs.
     - `pictures`: a folder or JSON lines, for vision-language models.
-    - `adapter`: a LoRA adapter (PEFT folder), which is merged into the model first.
+    - `adapter`: a LoRA adapter (PEFT folder), which is merged into the model first. `keep_adapter`: candidates keep it
+      in a file of its own beside the base, where the runtime can; they are compared with the merged model.
     - `against`: for a quantized GGUF file, its float original: the loss against that is told, too.
     - `gates`: `name=value` or `name=off`. `subject_to`: limits such as `bytes<=60MB`. `targets`: wishes such as
       `decode>=30`: the best that meets all is chosen, else the nearest.

@@ -32,6 +32,7 @@ class Options(TypedDict, total=False):
     states: Sequence[str]
     pictures: str | Path | None
     adapter: str | Path | None
+    keep_adapter: bool
     against: str | Path | None
     gates: Sequence[str]
     time: float | None
@@ -69,6 +70,7 @@ class OptimizeOptions:
     states: tuple[str, ...] = ()
     pictures: str | Path | None = None
     adapter: str | Path | None = None
+    keep_adapter: bool = False
     against: str | Path | None = None
     gates: tuple[str, ...] = ()
     time: float | None = None
@@ -113,6 +115,7 @@ class OptimizeOptions:
         """Return the command line that repeats the run, with absolute paths."""
         words = ["edgehone", "optimize", _absolute(locate(self.given_model))]
         words += ["--adapter", _absolute(self.adapter)] if self.adapter else []
+        words += ["--keep-adapter"] if self.keep_adapter else []
         words += ["--against", _absolute(locate(self.against))] if self.against else []
         words += ["--workload", self.workload] if self.workload else []
         words += ["--effort", self.effort]

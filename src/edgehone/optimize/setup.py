@@ -196,6 +196,7 @@ def _plan(
         most_bytes=smallest,
         simd=machine.simd,
         left_out=left_out,
+        keep_adapter=options.keep_adapter,
     )
     table = matrix.load(config)
     return apply_matrix(recipes, table, row, target.unsupported_backends(table) if target else {}, model)

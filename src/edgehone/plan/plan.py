@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from edgehone.backends.base import EFFORTS, Backend, Effort, Recipe
+from edgehone.backends.capabilities import AdapterBackend, capability
 from edgehone.core.errors import ModelError
 from edgehone.model.info import ModelInfo
 from edgehone.plan import mixed, surgery
@@ -39,14 +40,15 @@ def plan(
     most_bytes: int | None = None,
     simd: Collection[str] | None = None,
     left_out: Mapping[str, str] | None = None,
+    keep_adapter: bool = False,
 ) -> Plan:
     """Return every recipe of every backend that supports the model, up to the effort level.
 
     `baseline`: the key of the original's recipe, which is measured separately and is not a candidate. `most_bytes`:
     the user's limit on the size of an artifact. `simd`: the processor's instruction sets, None if they are not known;
     recipes that differ from others only on a processor with other ones are left out. `left_out`: backends that are not
-    tried although they support the model, with the reasons. Raises ModelError, with each backend's reason, if no
-    backend is left.
+    tried although they support the model, with the reasons. `keep_adapter`: only recipes that keep the model's LoRA
+    adapter apart. Raises ModelError, with each backend's reason, if no backend is left.
     """
     recipes: list[Recipe] = []
     refused = {}
@@ -59,9 +61,15 @@ def plan(
         if left_out and name in left_out:
             refused[name] = left_out[name]
             continue
+        offered = _with_adapter(backend, model) if keep_adapter else backend.recipes(model)
+        if not offered and keep_adapter:
+            refused[name] = (
+                "it does not keep an adapter apart from this model (without --keep-adapter it is merged)"
+            )
+            continue
         wanted = [
             recipe
-            for recipe in backend.recipes(model)
+            for recipe in offered
             # The exact recipe is always built, because the parity check of the backend needs it.
             if (recipe.exact or EFFORTS.index(recipe.effort) <= EFFORTS.index(effort))
             and recipe.key != baseline
@@ -71,6 +79,8 @@ def plan(
             refused[name] = "it only runs the original and proposes no recipe"
         elif not any(recipe.exact for recipe in wanted):
             refused[name] = "it proposes no exact recipe, which the parity check requires"
+        elif keep_adapter:
+            recipes += wanted
         else:
             with_surgery, skipped = surgery.propose(model, wanted, effort)
             recipes += [*wanted, *mixed.fit_to_size(model, wanted, most_bytes), *with_surgery]
@@ -82,3 +92,8 @@ def plan(
             hint=f"edgehone inspect {model.path}",
         )
     return Plan(tuple(recipes), refused, skipped_surgery)
+
+
+def _with_adapter(backend: Backend, model: ModelInfo) -> Sequence[Recipe]:
+    found = capability(backend, AdapterBackend)
+    return found.adapter_recipes(model) if found else ()

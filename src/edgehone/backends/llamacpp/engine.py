@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from edgehone.backends.capabilities import LAYERS
+from edgehone.backends.llamacpp.adapter import ADAPTER
 from edgehone.backends.llamacpp.offload import CPU
 from edgehone.backends.llamacpp.server_answer import Answer, Dialect
 from edgehone.backends.llamacpp.speculation import DRAFT
@@ -233,6 +234,8 @@ def command_line(
         *_device_options(settings),
         *runtime_options(settings),
     ]  # fmt: skip
+    if (adapter := model.with_name(ADAPTER)).is_file():
+        words += ["--lora", adapter]
     return [*(str(word) for word in words), *draft_options(settings, model.with_name(DRAFT))]
 
 

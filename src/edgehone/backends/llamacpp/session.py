@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgehone.backends.capabilities import LAYERS
-from edgehone.backends.llamacpp import speculation
+from edgehone.backends.llamacpp import adapter, speculation
 from edgehone.backends.llamacpp.log import Log
 from edgehone.backends.llamacpp.offload import CPU, load_model
 from edgehone.backends.llamacpp.samplers import sampler_chain
@@ -67,6 +67,7 @@ class LlamaSession:
         self._model = load_model(library, path, params, settings.get("device", CPU), settings.get(LAYERS))
         if not self._model:
             raise EdgehoneError(f"llama.cpp cannot load {path}: {self._log.cause}")
+        self._adapter = adapter.load(library, self._model, path)
         self._vocab = library.llama_model_get_vocab(self._model)
         self._vocabulary = int(library.llama_vocab_n_tokens(self._vocab))
         self._sampler = library.llama_sampler_init_greedy()
@@ -271,6 +272,7 @@ class LlamaSession:
                 f"llama.cpp cannot open a context of {params.n_ctx} tokens "
                 f"with {self._settings or 'its defaults'}: {self._log.cause}"
             )
+        adapter.apply(self._lib, self._context, self._adapter)
         self._capacity, self._batch = int(params.n_ctx) // sequences, int(params.n_batch)
         self._sequences = sequences
 

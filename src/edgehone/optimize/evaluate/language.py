@@ -22,6 +22,7 @@ from edgehone.inputs import chat_tasks, texts
 from edgehone.inputs.workload import Workload
 from edgehone.model import digest
 from edgehone.model.info import ModelInfo
+from edgehone.optimize.adapter import ADAPTER, BASE
 from edgehone.optimize.build import build
 from edgehone.optimize.context import EffortSettings, RunContext
 from edgehone.optimize.evaluate import chat_tasks as evaluate_tasks
@@ -43,7 +44,7 @@ PRESCREEN_WINDOWS = 6
 
 
 # Data that the preparation of the texts does not read.
-_LATER = ("pictures", evaluate_tasks.INPUT)
+_LATER = ("pictures", evaluate_tasks.INPUT, BASE, ADAPTER)
 
 
 def default_workload(model: ModelInfo) -> str:

@@ -92,7 +92,7 @@ def refuses(bundle: Bundle) -> str | None:
     if settings.has_draft(bundle):
         return settings.refused_draft("the sample")
     if bundle.manifest.pictures is not None or len(list(bundle.artifact.glob("*.gguf"))) != 1:
-        return "it consists of several GGUF files (a vision-language model); the sample reads text only"
+        return "it consists of several GGUF files (vision-language, an adapter, a draft), and the sample loads one"
     return None
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from edgehone.backends.llamacpp.adapter import ADAPTER
+from edgehone.backends.llamacpp.build import PROJECTOR
 from edgehone.backends.llamacpp.engine import draft_options, runtime_options
 from edgehone.backends.llamacpp.speculation import DRAFT
-from edgehone.backends.llamacpp.vision_build import PROJECTOR
 from edgehone.backends.openvino.placement import CPU, device_properties
 from edgehone.backends.openvino.session import properties
 from edgehone.bundle.read import Bundle
@@ -38,12 +39,19 @@ def server_options(bundle: Bundle, *, drafts: bool = True) -> list[str]:
         words += ["--threads", str(threads)]
     if has_pictures(bundle):
         words += ["--mmproj", PROJECTOR]
+    if has_adapter(bundle):
+        words += ["--lora", ADAPTER]
     return [*words, "--ctx-size", str(_context(bundle))]
 
 
 def has_pictures(bundle: Bundle) -> bool:
     """Return True for a vision-language model, whose second file turns pictures into tokens."""
     return (bundle.artifact / PROJECTOR).is_file()
+
+
+def has_adapter(bundle: Bundle) -> bool:
+    """Return True for a base model with a LoRA adapter in a file of its own."""
+    return (bundle.artifact / ADAPTER).is_file()
 
 
 def _context(bundle: Bundle) -> int:

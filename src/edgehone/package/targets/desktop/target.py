@@ -76,9 +76,13 @@ def refuses(bundle: Bundle) -> str | None:
 def _loading(bundle: Bundle) -> list[str]:
     """Return the programs that load the artifact of a bundle."""
     backend, is_language = bundle.manifest.recipe["backend"], bundle.manifest.kind == "language"
+    known = programs()
+    if runtime.has_adapter(bundle):
+        # The others would load the base alone, or were never seen to take an adapter.
+        known = {name: one for name, one in known.items() if name == "llama-server"}
     return [
         name
-        for name, one in programs().items()
+        for name, one in known.items()
         if backend in one["backends"] and (is_language or one.get("any_kind", False))
     ]
 
