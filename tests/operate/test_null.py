@@ -109,6 +109,37 @@ def test_a_worse_bundle_is_taken_back(
     assert {*traffic.statuses} <= {200, 429}
 
 
+class Seldom(Traffic):
+    """A request each 2.5 s."""
+
+    def _send(self, number: int, clients: int) -> None:
+        while not self._ended.wait(2.5):
+            begun = time.monotonic()
+            self.statuses.append(self.server.post("/v1/completions", self.body(number)).status_code)
+            self.seconds.append(time.monotonic() - begun)
+
+
+@pytest.mark.long
+def test_a_model_that_requests_load_again_and_again_stays_loaded(
+    chatty: Path, key_file: Path, baseline: Path, tmp_path: Path
+) -> None:
+    words = ("--baseline", str(baseline))
+    with (
+        running(chatty, "--unload-after", "1", "--admin-key-file", str(key_file)) as server,
+        Seldom(server, short).flowing(1) as traffic,
+        # 24 requests a minute, which is the window of latencies: 20 are needed.
+        operating(server, key_file, tmp_path / "state", *words, times=5.0) as run,
+    ):
+        diagnosed = run.wait_for("diagnosed", 300)
+        assert "requests wait until the model is loaded" in [
+            one["name"] for one in diagnosed.detail["causes"]
+        ]
+        kept = run.wait_for("kept", 300)
+        assert kept.detail["remedy"] == "the model stays loaded"
+        assert served(server)["bundle"]["change"]["keep"] and served(server)["bundle"]["state"] == "ready"
+    assert {*traffic.statuses} == {200}
+
+
 def test_hostile_requests_are_a_humans_matter(operated: Server, key_file: Path, tmp_path: Path) -> None:
     first = served(operated)["bundle"]
     page = tmp_path / "told"

@@ -74,6 +74,11 @@ def test_remedies_name_causes_symptoms_and_backends_that_exist() -> None:
     [
         ("latency", {}, "fewer threads than proven"),
         ("latency", {}, "prefix cache off"),
+        (
+            "latency",
+            {"recent": {"loads": 1.0}, "server": {"threads": 2, "unload_after": 60.0}},
+            "requests wait until the model is loaded",
+        ),
         ("errors", {"recent": {"restarts": 2.0}}, "the engine ended"),
         ("errors", {"up": False}, "the server does not answer"),
         ("accuracy", {"changed": (60.0, "path: a → b")}, "served otherwise than before"),
@@ -91,6 +96,20 @@ def test_remedies_name_causes_symptoms_and_backends_that_exist() -> None:
 def test_causes_are_found_by_their_facts(symptom: str, fields: dict[str, object], cause: str) -> None:
     found = {one.name: one for one in judge_service(facts_of(seen(**fields)), symptom)}
     assert found[cause].found and "{" not in found[cause].says and found[cause].evidence
+
+
+def test_a_model_that_requests_load_again_stays_loaded_and_only_once() -> None:
+    remedy = next(one for one in remedies.table() if one.name == "the model stays loaded")
+    look = SimpleNamespace(models={"bundle": MODEL})
+    case: Any = SimpleNamespace(model="bundle", look=look, facts=facts_of(seen()))
+    plan = serving.limits(remedy, case)
+    assert isinstance(plan, dict) and plan["after"] == {**MODEL["change"], "keep": True}
+    look.models["bundle"] = {**MODEL, "change": plan["after"]}
+    assert serving.limits(remedy, case) == "keep is True already"
+    kept = facts_of(seen(model=look.models["bundle"], recent={"loads": 3.0}))
+    assert "requests wait until the model is loaded" not in [
+        one.name for one in judge_service(kept, "latency") if one.found
+    ]
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import pytest
 
 import edgehone
 from edgehone.backends import registry
+from edgehone.backends.base import Step
 from tests.finished import Finished, list_again
 from tests.serve.server import Server, running
 
@@ -57,16 +58,28 @@ def server(_finished: Finished, tmp_path_factory: pytest.TempPathFactory) -> Ite
 def bundle_of(
     run_worker: Callable[..., dict[str, Any]], demo_model: Path, _finished: Finished, tmp_path: Path, real_home: Path,
     monkeypatch: pytest.MonkeyPatch,
-) -> Callable[[str], Path]:  # fmt: skip
-    """Return a bundle with a backend's exact build of the demo model. All but the artifact is the finished bundle's."""
+) -> Callable[..., Path]:  # fmt: skip
+    """Return a bundle with a backend's build of the demo model, the exact one or that of a recipe.
+
+    All but the artifact is the finished bundle's.
+    """
     monkeypatch.setenv("EDGEHONE_HOME", str(real_home))
 
-    def make(name: str) -> Path:
+    def build(name: str, step: Step, out: Path) -> Path:
+        inputs = {
+            key: build(name, one, out.with_name(f"{out.name}-{key}")) for key, one in step.inputs.items()
+        }
+        if "model" in step.reads:
+            inputs["model"] = demo_model
+        run_worker(name, step.call, dict(step.params), inputs, out)
+        return out
+
+    def make(name: str, recipe_name: str = "") -> Path:
         backend = registry.load(name)
-        recipe = next(one for one in backend.recipes(edgehone.inspect(demo_model)) if one.exact)
-        step = backend.steps(recipe)
-        built, bundle = tmp_path / "built", tmp_path / "bundle"
-        run_worker(name, step.call, dict(step.params), {"model": demo_model}, built)
+        recipes = backend.recipes(edgehone.inspect(demo_model))
+        recipe = next(one for one in recipes if (one.name == recipe_name if recipe_name else one.exact))
+        built, bundle = tmp_path / f"built{recipe_name}", tmp_path / f"bundle{recipe_name}"
+        build(name, backend.steps(recipe), built)
         ids = list(range(3, 67))
         asked = {
             "backend": registry.module_name(name),
@@ -76,7 +89,11 @@ def bundle_of(
         }
         asked["prompts"] = [ids[:8], ids[:24], ids]
         answers = run_worker(
-            name, "edgehone.worker.canaries:answers", asked, {"artifact": built}, tmp_path / "answers"
+            name,
+            "edgehone.worker.canaries:answers",
+            asked,
+            {"artifact": built},
+            tmp_path / f"answers{recipe_name}",
         )
         shutil.copytree(_finished.bundle, bundle)
         shutil.rmtree(bundle / "artifact")

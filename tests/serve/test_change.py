@@ -181,6 +181,11 @@ def test_an_idle_model_is_unloaded_and_loaded_again(chatty: Path, key_file: Path
         assert server.engine().pid != first
         # A model with requests is not idle.
         assert long_request(server, 1500).json()["usage"]["completion_tokens"] == 1500
+        assert server.metric("edgehone_engine_loads") == 1
+        kept = {**served(server)["bundle"]["change"], "keep": True}
+        assert server.post("/admin/bundles", kept, headers=KEY).json()["change"] == kept
+        time.sleep(2.2)  # it would be unloaded after 2 s at most
+        assert served(server)["bundle"]["state"] == "ready"
 
 
 def test_a_request_ends_at_its_deadline(chatty: Path) -> None:

@@ -30,7 +30,7 @@ STABLE = {
     "edgehone_batch_requests", "edgehone_cache_reserved_tokens", "edgehone_cache_tokens",
     "edgehone_changed_files", "edgehone_confidence_entropy", "edgehone_confidence_margin",
     "edgehone_cpu_seconds", "edgehone_disk_free_bytes", "edgehone_disk_write_seconds", "edgehone_engine_restarts",
-    "edgehone_failures",
+    "edgehone_engine_loads", "edgehone_failures",
     "edgehone_feedback", "edgehone_feedback_score", "edgehone_first_token_seconds", "edgehone_generated_tokens",
     "edgehone_labels", "edgehone_machine_memory_available_bytes", "edgehone_machine_temperature_celsius",
     "edgehone_malformed_requests", "edgehone_observer_errors", "edgehone_oversized_requests",

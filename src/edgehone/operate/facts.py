@@ -57,7 +57,7 @@ def _model(seen: Seen) -> Facts:
             "backend", "kind", "ready", "problem", "ended", "threads", "proven_threads", "threads_of_proven",
             "decode_threads_of_threads",
             "prefix_cache", "context", "places", "batch", "load", "mmap", "waiting", "waiting_of_places",
-            "running_of_places", "changed_s", "changed_what",
+            "running_of_places", "changed_s", "changed_what", "kept", "unload_after",
         )  # fmt: skip
         return {name: Fact(None, "the server does not tell") for name in names} | {"cores": _cores(seen)}
     settings, accepts = one["settings"], one["accepts"]
@@ -95,6 +95,8 @@ def _model(seen: Seen) -> Facts:
         "waiting": Fact(waiting),
         "waiting_of_places": _share(waiting, places),
         "running_of_places": _share(running, places),
+        "kept": Fact(bool(one["change"].get("keep"))),
+        "unload_after": _known(seen.server.get("unload_after"), "models are never unloaded"),
         "changed_s": _known(changed and round(changed[0]), "it is served as at the start"),
         "changed_what": _known(changed and changed[1], "it is served as at the start"),
     }
@@ -157,6 +159,7 @@ def _requests(seen: Seen) -> Facts:
     return {
         "up": Fact(seen.up),
         "restarts": _known(recent.get("restarts"), "the server does not tell"),
+        "loads": _known(recent.get("loads"), "the server does not tell"),
         "changed_files": _known(seen.metrics.get("changed_files"), "the server does not tell"),
         "invalid_share": _known(share, "no request came"),
         "template_violations": _known(recent.get("violations"), "the server does not tell"),

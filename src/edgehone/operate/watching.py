@@ -29,7 +29,8 @@ _GAUGES: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "free_bytes": ("edgehone_disk_free_bytes", {}),
     "disk_write_s": ("edgehone_disk_write_seconds", {}),
 }
-_COUNTED = ("edgehone_requests_total", "edgehone_engine_restarts", "edgehone_template_violations_total")
+_OF_ENGINES = {"edgehone_engine_restarts": "restarts", "edgehone_engine_loads": "loads"}
+_COUNTED = ("edgehone_requests_total", "edgehone_template_violations_total", *_OF_ENGINES)
 _REFUSED = ("400", "401", "408", "413", "415", "431", "INVALID_ARGUMENT", "UNAUTHENTICATED")
 _METRICS = {metric for metric, _ in _GAUGES.values()} | {
     "edgehone_requests_total",
@@ -144,13 +145,13 @@ class Watcher:
         return found
 
     def recent(self, model: str | None) -> dict[str, float]:
-        """Return how much counters grew in the last 10 minutes: requests, refused ones, violations, restarts."""
+        """Return how much counters grew in the last 10 minutes: requests, refused ones, violations, restarts, loads."""
         if len(self._counts) < 2:
             return {}
         (_, before), (_, after) = self._counts[0], self._counts[-1]
         found = {}
-        for name in ("requests", "invalid", "violations", "restarts"):
-            of = {one for one in after[name] if name != "restarts" or model in (None, one)}
+        for name in after:
+            of = {one for one in after[name] if name not in _OF_ENGINES.values() or model in (None, one)}
             found[name] = sum(max(0.0, after[name][one] - before[name].get(one, 0.0)) for one in of)
         return found
 
@@ -196,11 +197,12 @@ class Watcher:
         return means
 
     def _counted(self, text: str) -> Mapping[str, Mapping[str, float]]:
-        found: dict[str, dict[str, float]] = {"requests": {}, "invalid": {}, "violations": {}, "restarts": {}}
+        names = ("requests", "invalid", "violations", *_OF_ENGINES.values())
+        found: dict[str, dict[str, float]] = {name: {} for name in names}
         for metric, labels, value in samples(text, _COUNTED):
             known = dict(labels)
-            if metric == "edgehone_engine_restarts":
-                found["restarts"][known.get("model", "")] = value
+            if metric in _OF_ENGINES:
+                found[_OF_ENGINES[metric]][known.get("model", "")] = value
             elif metric == "edgehone_template_violations_total":
                 found["violations"][""] = value
             else:

@@ -48,8 +48,9 @@ class ChangeRequest(msgspec.Struct, forbid_unknown_fields=True):
     """The body of POST /admin/bundles: the folder of a bundle on the server, and the name to serve it under.
 
     The others say how: the requests at once, runtime settings in the place of the recipe's, the longest context, the
-    samples of a batch and the milliseconds that one waits for others; None as the server was started. With `expected`,
-    the id of the model that has the name, nothing is changed if another has it by then.
+    samples of a batch and the milliseconds that one waits for others; None as the server was started. With `keep` it is
+    never unloaded. With `expected`, the id of the model that has the name, nothing is changed if another has it by
+    then.
     """
 
     path: str
@@ -59,6 +60,7 @@ class ChangeRequest(msgspec.Struct, forbid_unknown_fields=True):
     context: int | None = None
     batch: int | None = None
     batch_delay: float | None = None
+    keep: bool = False
     expected: str | None = None
 
 
@@ -217,6 +219,7 @@ def _limits(default: Limits, asked: ChangeRequest) -> Limits:
         batch=default.batch if asked.batch is None else asked.batch,
         delay=default.delay if asked.batch_delay is None else asked.batch_delay / 1000,
         settings={**default.settings, **asked.settings},
+        keep=asked.keep,
     )
 
 
@@ -231,6 +234,7 @@ def described(model: Model) -> dict[str, Any]:
         "context": limits.context,
         "batch": limits.batch,
         "batch_delay": limits.delay * 1000,
+        "keep": limits.keep,
     }
     return {
         "name": model.name,

@@ -150,6 +150,11 @@ class _State(Collector):
         restarts = GaugeMetricFamily(
             "edgehone_engine_restarts", "Restarts of the engine since the server began.", labels=["model"]
         )
+        loads = GaugeMetricFamily(
+            "edgehone_engine_loads",
+            "Times that a request loaded an unloaded model, since it is served.",
+            labels=["model"],
+        )
         cache = GaugeMetricFamily(
             "edgehone_cache_tokens",
             "Tokens that the engine's KV cache holds of all requests.",
@@ -169,4 +174,5 @@ class _State(Collector):
             waiting.add_metric(name, model.admission.waiting)
             running.add_metric(name, model.admission.running)
             restarts.add_metric(name, model.engine.restarts)
-        return [ready, waiting, running, restarts, cache, reserved]
+            loads.add_metric(name, model.loads)
+        return [ready, waiting, running, restarts, loads, cache, reserved]

@@ -79,6 +79,7 @@ class Model:
         self.admission = Admission(served.places, served.waiting, served.seconds, cache, shedding=shedding)
         self._loading = asyncio.Lock()
         self.unloaded = False
+        self.loads = 0  # so often a request has loaded it again
 
     @property
     def problem(self) -> str | None:
@@ -104,6 +105,8 @@ class Model:
 
     async def unload(self, seconds: float) -> bool:
         """End its processes if it is ready and had no request for so many seconds. Return whether they were."""
+        if self.served.limits.keep:
+            return False
         async with self._loading:
             if self.unloaded or self.engine.problem or self.admission.idle_seconds < seconds:
                 return False
@@ -121,6 +124,7 @@ class Model:
                 self.start()
                 await self.opened()
                 self.unloaded = False
+                self.loads += 1
 
 
 class LanguageModel(Model):

@@ -40,7 +40,8 @@ class Limits:
     the bundle was made), for which the first of them waits up to `delay` seconds.
 
     `context` is the most tokens that a prompt and its answer may have (None: as many as the model takes). `settings`
-    are runtime settings in the place of those of the bundle's recipe (`serve.runtime`).
+    are runtime settings in the place of those of the bundle's recipe (`serve.runtime`). With `keep` it stays loaded,
+    however long no request comes.
     """
 
     places: int = 8
@@ -50,6 +51,7 @@ class Limits:
     delay: float = 0.0
     context: int | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+    keep: bool = False
 
     def queue(self, places: int) -> int:
         """Return how many requests may wait: if not stated, a quarter of those that are answered at once.

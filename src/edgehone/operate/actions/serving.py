@@ -38,9 +38,13 @@ def settings(remedy: Remedy, case: Case) -> Plan | str:
 
 
 def limits(remedy: Remedy, case: Case) -> Plan | str:
-    """Plan another number of requests at once, length of the context or size of a batch; or return why not."""
+    """Plan another number of requests at once, context or size of a batch, or to keep it loaded; or return why not."""
     model = case.look.models[case.model]
-    (name,) = remedy.values
+    ((name, wanted),) = remedy.values.items()
+    if isinstance(wanted, bool):
+        if model["change"].get(name) is wanted:
+            return f"{name} is {wanted} already"
+        return _plan(model, {name: wanted}, f"{name} = {wanted}")
     fact = case.facts["places" if name == "parallel" else name]
     if fact.value is None:
         return f"{name} is unknown: {fact.reason}"

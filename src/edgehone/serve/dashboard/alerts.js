@@ -10,7 +10,7 @@ async function showAlerts() {
   byId("alerts-none").textContent = evaluated ? `None of ${evaluated} alerts holds.` : "They are not evaluated yet: the server has just started.";
   byId("alerts-rows").replaceChildren(...alerts.map(rowOfAlert));
   byId("alerts-left").hidden = !leftOut.length;
-  byId("alerts-left").querySelector("summary").textContent = `${leftOut.length} alerts are not evaluated`;
+  byId("alerts-left").querySelector("summary").textContent = leftOut.length === 1 ? "1 alert is not evaluated" : `${leftOut.length} alerts are not evaluated`;
   byId("alerts-left").querySelector("ul").replaceChildren(...leftOut.map((one) => make("li", {}, `${one.name} of ${one.model}: ${one.reason}`)));
 }
 
