@@ -130,10 +130,7 @@ def test_a_model_that_requests_load_again_and_again_stays_loaded(
         # 24 requests a minute, which is the window of latencies: 20 are needed.
         operating(server, key_file, tmp_path / "state", *words, times=5.0) as run,
     ):
-        diagnosed = run.wait_for("diagnosed", 300)
-        assert "requests wait until the model is loaded" in [
-            one["name"] for one in diagnosed.detail["causes"]
-        ]
+        run.wait_for("diagnosed", 300, lambda one: "requests wait until the model is loaded" in one.says)
         kept = run.wait_for("kept", 300)
         assert kept.detail["remedy"] == "the model stays loaded"
         assert served(server)["bundle"]["change"]["keep"] and served(server)["bundle"]["state"] == "ready"
