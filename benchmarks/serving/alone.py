@@ -17,6 +17,8 @@ def serve(job: WorkerJob) -> dict[str, Any]:
 
     Messages received are {"id", "clients", "count", "ends", "prompts"}: so many requests are in the engine at a time
     until all prompts, lists of ids, are answered with `count` new tokens. The answer is {"id", "tokens", "seconds"}.
+    Requests are added one after another, between steps, as those of independent clients come. Added all at once, they
+    would be read in one step and end in one, all the time.
     """
     lines = Lines(job.args["channel"])
     backend = require(load_backend(job), EngineBackend)
@@ -34,7 +36,7 @@ def serve(job: WorkerJob) -> dict[str, Any]:
 def _answer(engine: Engine, message: dict[str, Any]) -> int:
     prompts, running, tokens = list(enumerate(message["prompts"])), 0, 0
     while prompts or running:
-        while prompts and running < message["clients"]:
+        if prompts and running < message["clients"]:  # one a step: clients do not send at the same instant
             number, ids = prompts.pop()
             engine.add(EngineRequest(number, ids, message["count"], frozenset(message["ends"])))
             running += 1
