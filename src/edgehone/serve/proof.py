@@ -44,22 +44,28 @@ class Proof:
 async def prove(link: Link, canaries: Sequence[Canary]) -> Proof:
     """Ask the engine for the canaries. Raises JobError if it does not answer.
 
-    A whole answer that differs is asked for again token by token, each after the proven beginning, so that one
-    different token does not count as many.
+    After a token that differs the rest is asked for again, after the proven beginning with the proven token, so that
+    one different token does not count as many.
     """
     answers = await asyncio.gather(*(_answer(link, one, len(one.answer)) for one in canaries))
     equal = 0
     for canary, answer in zip(canaries, answers, strict=True):
-        equal += len(answer) if answer == canary.answer else await _equal_tokens(link, canary)
+        equal += await _equal_tokens(link, canary, answer)
     return Proof(equal, sum(len(one.answer) for one in canaries))
 
 
-async def _equal_tokens(link: Link, canary: Canary) -> int:
-    begun = [
-        replace(canary, prompt=(*canary.prompt, *canary.answer[:at])) for at in range(len(canary.answer))
-    ]
-    found = await asyncio.gather(*(_answer(link, one, 1) for one in begun))
-    return sum(answer == (token,) for answer, token in zip(found, canary.answer, strict=True))
+async def _equal_tokens(link: Link, canary: Canary, answer: Sequence[int]) -> int:
+    """Return how many tokens the engine gives after the proven ones before them; `answer` is its whole answer."""
+    equal = at = 0
+    while True:
+        rest = canary.answer[at:]
+        pairs = enumerate(zip(answer, rest, strict=False))
+        same = next((number for number, (one, proven) in pairs if one != proven), min(len(answer), len(rest)))
+        equal, at = equal + same, at + same + 1  # the token after them differs
+        if at >= len(canary.answer):
+            return equal
+        begun = replace(canary, prompt=(*canary.prompt, *canary.answer[:at]))
+        answer = await _answer(link, begun, len(canary.answer) - at)
 
 
 async def _answer(link: Link, canary: Canary, count: int, seconds: float | None = SECONDS) -> tuple[int, ...]:
