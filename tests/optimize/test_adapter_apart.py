@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -95,9 +94,12 @@ def test_wrong_uses_end_with_code_2(
 @pytest.mark.long
 @pytest.mark.xdist_group("measures")
 def test_it_gives_what_the_merged_model_gives(
-    tiny_families: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, real_home: Path
+    demo_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, real_home: Path
 ) -> None:
-    """Queries and keys are permuted in llama.cpp's file; two scales by pattern are in the adapter's file."""
+    """Queries and keys are permuted in llama.cpp's file; two scales by pattern are in the adapter's file.
+
+    The base is trained: a random one has near ties, which llama-server and libllama decide otherwise with an adapter.
+    """
     monkeypatch.setenv("EDGEHONE_HOME", str(real_home))
     every = llamacpp.adapter_recipes
 
@@ -105,13 +107,13 @@ def test_it_gives_what_the_merged_model_gives(
         return [one for one in every(model) if one.name in ("F16", "Q8_0")]
 
     monkeypatch.setattr(llamacpp, "adapter_recipes", some)
-    model = _in_float32(tiny_families("llama"), tmp_path / "base")
+    model = _in_float32(demo_model, tmp_path / "base")
     shapes = {
         name.removesuffix(".weight"): one.shape
         for name, one in read_header(model / "model.safetensors").items()
         if "_proj" in name
     }
-    adapter = lora(tmp_path / "lora", shapes, rank=4, lora_alpha=0.06, alpha_pattern={"q_proj": 0.03})  # type: ignore[arg-type]
+    adapter = lora(tmp_path / "lora", shapes, rank=4, lora_alpha=0.04, alpha_pattern={"q_proj": 0.02})  # type: ignore[arg-type]
     (tmp_path / "tiny.toml").write_text(TINY)
     out = tmp_path / "bundle"
     decision = edgehone.optimize(
