@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -36,20 +36,22 @@ def make(
     work = folder.parent / f"server-{architecture}-{cpu}-{toolchain.COMMIT[:7]}.work"
     # Private there, because a change of that module compiles the runner again on every machine.
     source = runner._unpacked(work, progress)
+    started = time.perf_counter()
     _compile(machine, source / "vendor" / "llama.cpp", work, progress)
+    seconds = time.perf_counter() - started
     toolchain._arrange(source, work / "build", folder)
     for path in (folder / "convert", *(folder / "bin").glob("*.cmake")):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
-    shown = subprocess.run([machine.compilers[1], "--version"], capture_output=True, text=True, check=False)
     facts = {
-        **toolchain._version(source / "vendor" / "llama.cpp", machine.compilers[1], 0.0),
+        **toolchain._version(source / "vendor" / "llama.cpp", machine.compilers[1], seconds),
+        "flags": flags(machine),
         "targets": list(TARGETS),
         "cpu": cpu,
         "features": list(machine.features),
     }
     (folder / "version.json").write_text(json.dumps(facts, indent=1) + "\n", "utf-8")
     shutil.rmtree(work)
-    return {"llama.cpp": toolchain.COMMIT[:7], "cpu": cpu, "compiler": shown.stdout.partition("\n")[0]}
+    return {"llama.cpp": toolchain.COMMIT[:7], "cpu": cpu, "compiler": facts["compiler"]}
 
 
 def flags(machine: Machine) -> list[str]:
