@@ -23,7 +23,7 @@ import edgehone
 from edgehone.attestation.errors import NotVerified
 from edgehone.core.errors import InputError, SetupError
 from edgehone.package import registry
-from edgehone.package.targets.container import debian
+from edgehone.package.targets.container import debian, llama
 from edgehone.package.targets.container.base import base_of
 from edgehone.package.targets.container.buildah import Store, store
 from edgehone.package.targets.container.layout import Files, read_image
@@ -41,6 +41,7 @@ from tests.package.containers import (
     podman,
     policy,
     started,
+    without,
 )
 from tests.package.test_container import GOOD, LIBC
 from tests.serve.conftest import bundle_of as bundle_of_text
@@ -282,10 +283,17 @@ def test_an_image_for_arm64_holds_programs_for_it(bundle_of: Make, tmp_path: Pat
 
 
 @pytest.mark.long
-def test_a_llama_cpp_of_another_machine_must_be_given(bundle_of_text: Make, tmp_path: Path) -> None:
+def test_a_llama_cpp_for_another_machine(bundle_of_text: Make, tmp_path: Path) -> None:
     bundle = bundle_of_text("llamacpp")
-    with pytest.raises(InputError, match="is compiled for this machine, not for arm64"):
-        _pack(bundle, tmp_path / "package", arch="arm64")
+    podman()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", without("aarch64-linux-gnu-g++", tmp_path / "path"))
+        with pytest.raises(SetupError, match=r"aarch64-linux-gnu-g\+\+ is not installed"):
+            llama.folder_of("llamacpp", "arm64", None, lambda text: None)
+    with pytest.raises(InputError, match="no instruction set of x86-64 is called 'armv8-a'"):
+        _pack(bundle, tmp_path / "package", cpu="armv8-a")
+    with pytest.raises(InputError, match="cpu says for what"):
+        _pack(bundle, tmp_path / "package", cpu="armv8-a", toolchain=str(tmp_path))
     (tmp_path / "bin").mkdir()
     shutil.copyfile(sys.executable, tmp_path / "bin" / "llama-server")
     with pytest.raises(InputError, match="llama-server is for amd64, not arm64"):
