@@ -14,7 +14,7 @@ import select
 import socket
 import struct
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -65,17 +65,16 @@ def _parsed(header: bytes) -> Mapping[str, Any]:
     return found
 
 
+def _header(message: Mapping[str, Any], tensors: tuple[tuple[str, Any, tuple[int, ...]], ...]) -> bytes:
+    said = _encode(message)
+    rest = f",{said[1:]}" if message else "}"
+    return f'{{"tensors":{_described(tensors)}{rest}'.encode()
+
+
 @functools.lru_cache(maxsize=64)
-def _header(
-    said: tuple[tuple[str, Any], ...], tensors: tuple[tuple[str, Any, tuple[int, ...]], ...]
-) -> bytes:
-    """Return the object of a message with arrays. Answers of one form have the same."""
-    return _encoded(dict(said), tensors)
-
-
-def _encoded(message: Mapping[str, Any], tensors: Sequence[tuple[str, Any, tuple[int, ...]]]) -> bytes:
-    described = [(name, _name(dtype), shape) for name, dtype, shape in tensors]
-    return _encode({**message, "tensors": described}).encode()
+def _described(tensors: tuple[tuple[str, Any, tuple[int, ...]], ...]) -> str:
+    """Return names, types and shapes of arrays as JSON. Those of answers of one form are the same."""
+    return _encode([(name, _name(dtype), shape) for name, dtype, shape in tensors])
 
 
 class Frames:
@@ -104,7 +103,7 @@ class Frames:
         tensors = tuple(
             (name, array.dtype, array.shape) for name, array in zip(values or (), arrays, strict=True)
         )
-        header = _header(tuple(message.items()), tensors) if arrays else _encoded(message, ())
+        header = _header(message, tensors)
         head = HEAD.pack(len(header), sum(array.nbytes for array in arrays), number) + header
         parts = [memoryview(array.reshape(-1).view(np.uint8)) for array in arrays if array.nbytes]  # type: ignore[arg-type]
         try:

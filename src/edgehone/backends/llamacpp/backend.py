@@ -235,7 +235,10 @@ def steps(recipe: Recipe) -> Step:
     if recipe.build.get("source") != "vision":
         return built
     own = recipe.build.get("converter") == "own"
-    projector = Step(f"{_BUILD}:convert_projector" if own else f"{_VISION}:projector", reads=("model",))
+    if own:
+        projector = Step(f"{_BUILD}:convert_projector", reads=("model",))
+    else:
+        projector = Step(f"{_VISION}:projector", reads=("model",))
     return Step(f"{_VISION}:join", inputs={"language": built, "projector": projector})
 
 
