@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from collections import Counter
 from dataclasses import replace
@@ -11,7 +12,9 @@ import pytest
 
 from edgehone.core.errors import InputError, JobError, SetupError
 from edgehone.execution.home import file_lock
+from edgehone.model.demo import demo_model
 from edgehone.pipeline import plan
+from edgehone.pipeline.keys import key_of
 from edgehone.pipeline.plan import Asked, work_of
 from edgehone.pipeline.record import NAME, Record
 from edgehone.pipeline.run import run
@@ -195,3 +198,15 @@ def test_an_error_of_a_stage_is_its_failure_with_the_next_command(trials: Trials
     trials.broken = {"testing"}
     trials.run()
     assert Record(trials.folder / "out").results()["testing"].said == "testing is broken (next: mend it)"
+
+
+def test_any_file_beside_the_model_has_it_validated_again(tmp_path: Path, own_home: Path) -> None:
+    model = shutil.copytree(demo_model(), tmp_path / "model")
+    (tmp_path / "pipeline.yaml").write_text(FILE.replace("[", "[model_validation, "))
+    work = work_of(Asked(tmp_path / "pipeline.yaml", model=str(model), out=str(tmp_path / "out")))
+    stage = BY_NAME["model_validation"]
+    before = key_of(stage, work, None)
+    (model / "weights.pkl").write_bytes(b"cos\nsystem\n(S'true'\ntR.")
+    assert key_of(stage, work, None) != before
+    (model / "weights.pkl").unlink()
+    assert key_of(stage, work, None) == before

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from edgehone.pipeline.document import Pipeline
+from edgehone.pipeline.keys import digests
 from edgehone.pipeline.read import settings_fields
 from edgehone.pipeline.stage import Stage
 from edgehone.pipeline.stages.common import data_inputs, judge, never, now
@@ -21,6 +22,12 @@ def _settings(pipeline: Pipeline) -> Mapping[str, Any]:
     optimization = pipeline.optimization
     model = {name: getattr(pipeline.model, name) for name in ("metric", "workload", "device")}
     return {**found, **model, "frameworks": optimization.frameworks, "effort": optimization.effort}
+
+
+def _inputs(work: Work) -> Mapping[str, str]:
+    """Return the digests of the data and of every file in the model's folder, since the scan looks at all of them."""
+    found = data_inputs(work)
+    return {**found, **digests({"folder": work.model})} if work.model.is_dir() else found
 
 
 def _make(work: Work) -> tuple[Mapping[str, Any], str]:
@@ -87,7 +94,7 @@ STAGE: Final = Stage(
     says="the original is inspected, scanned, converted without quantization, and measured",
     needs=None,
     settings=_settings,
-    inputs=data_inputs,
+    inputs=_inputs,
     make=_make,
     departed=never,
     approval=lambda pipeline: pipeline.model_validation.approval,
