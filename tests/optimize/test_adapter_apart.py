@@ -57,6 +57,7 @@ def test_only_recipes_that_keep_it_apart_are_planned(demo_model: Path) -> None:
     for recipe in made.recipes:
         reads = _reads(llamacpp.steps(recipe))
         assert {"base", "adapter"} <= reads and "model" not in reads, recipe.name
+        assert "the adapter apart costs" in recipe.why
 
 
 def _reads(step: Step) -> set[str]:

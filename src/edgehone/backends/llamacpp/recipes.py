@@ -19,6 +19,8 @@ EXACT = "F16"
 # Types of a GGUF file from which other types can sensibly be quantized, with their bits per weight.
 SOURCE_BITS = {"F32": 32.0, "F16": 16.0, "BF16": 16.0, "Q8_0": 8.5}
 _INTEGERS = {"I8", "I16", "I32", "I64"}
+# What decoding pays for an adapter apart: docs/models.md has the figures.
+_APART = "the adapter apart costs four more operations for each matrix and token, merged it costs none"
 # Types that llama-quantize accepts as a source without --allow-requantize.
 FLOATS = ("F32", "F16", "BF16")
 
@@ -71,7 +73,10 @@ def adapter_recipes(model: ModelInfo) -> list[Recipe]:
     What measures or changes the weights of the whole model (GPTQ, sensitivities, drafts) is not offered.
     """
     plain = [recipe for recipe in _checkpoint_recipes(model) if set(recipe.build) <= {"type", "imatrix"}]
-    return [replace(recipe, build={**recipe.build, "adapter": True}) for recipe in plain]
+    return [
+        replace(recipe, build={**recipe.build, "adapter": True}, why=f"{recipe.why}; {_APART}")
+        for recipe in plain
+    ]
 
 
 def _expert_variants(plain: Sequence[Recipe]) -> list[Recipe]:
