@@ -232,3 +232,59 @@ def fill_the_cache(job: WorkerJob) -> dict[str, Any]:
         found["too long"] = [(one.reason, one.error) for one in engine.step()] or found.get("too long")
     engine.close()
     return found
+
+
+def draft_in_the_engine(job: WorkerJob) -> dict[str, Any]:
+    """Answers of an engine that drafts from the prompt, and of one that does not; both keep no prefixes.
+
+    inputs: artifact. Returns for both the answers of each kind of request, why they ended, and the steps of the first.
+    """
+    from edgehone.backends.openvino.engine import OpenVinoEngine
+    from edgehone.backends.serving import EngineRequest, Produced
+
+    ids = [1, 100, 101, 102, 103, 100, 101, 102, 103, 100, 101]
+    found: dict[str, Any] = {}
+    for name, more in (("plain", {}), ("drafted", {"prompt_lookup": 3})):
+        engine = OpenVinoEngine(
+            job.inputs["artifact"], {"prefix_cache": False, **more}, job.threads, 4, cache=2048
+        )
+
+        def answered(
+            *asked: EngineRequest, by: OpenVinoEngine = engine
+        ) -> tuple[list[list[int]], list[Any], int]:
+            for one in asked:
+                by.add(one)
+            seen: dict[int, list[Produced]] = {one.number: [] for one in asked}
+            steps = 0
+            while by.busy:
+                steps += 1
+                for produced in by.step():
+                    seen[produced.number].append(produced)
+            tokens = [[token for part in parts for token in part.ids] for parts in seen.values()]
+            told = [sum(len(part.logprobs) for part in parts) for parts in seen.values()]
+            return (
+                tokens,
+                [(parts[-1].reason, count) for parts, count in zip(seen.values(), told, strict=True)],
+                steps,
+            )
+
+        (greedy,), _, steps = answered(EngineRequest(1, ids, 40))
+        end = frozenset({greedy[11]})
+        warm = {"temperature": 0.8, "seed": 5}
+        found[name] = {
+            "greedy": greedy,
+            "steps": steps,
+            "one": answered(EngineRequest(2, ids, 1)),
+            "ended": answered(EngineRequest(3, ids, 40, end)),
+            "ends": greedy.index(greedy[11]),
+            "together": answered(
+                EngineRequest(4, ids, 40), EngineRequest(5, ids[3:], 25, options={"logprobs": True})
+            )[:2],
+            "drawn": [answered(EngineRequest(number, ids, 20, options=warm))[0] for number in (6, 7)],
+        }
+        engine.add(EngineRequest(8, ids, 40))
+        engine.step()
+        engine.cancel(8)
+        found[name]["after"] = answered(EngineRequest(9, ids, 40))[0]
+        engine.close()
+    return found

@@ -239,6 +239,19 @@ def test_the_demo_model_is_exported_compressed_scored_and_run(
             assert told["full"]["steps"] <= 4 * (256 - 64) / 256 + 64 + 4
             assert told["more"]["steps"] > 1.5 * told["full"]["steps"]
             assert told["too long"] == [["error", "the request does not fit into the KV cache"]]
+            told = run_worker(
+                "openvino", "openvinofunctions:draft_in_the_engine", {}, cache, tmp_path / "drafts"
+            )
+            _drafts_give_the_plain_answers(told["plain"], told["drafted"])
+
+
+def _drafts_give_the_plain_answers(plain: dict[str, Any], drafted: dict[str, Any]) -> None:
+    assert drafted["greedy"] == plain["greedy"] and drafted["steps"] < plain["steps"]
+    assert drafted["one"][0] == [plain["greedy"][:1]] and drafted["one"][1] == [["length", 1]]
+    assert drafted["ended"][0] == [plain["greedy"][: plain["ends"]]] and drafted["ended"][1][0][0] == "stop"
+    assert drafted["together"] == plain["together"] and drafted["together"][1][1] == ["length", 25]
+    assert drafted["drawn"][0] == drafted["drawn"][1] and len(drafted["drawn"][0][0]) == 20
+    assert drafted["after"] == [plain["greedy"]]
 
 
 @pytest.mark.real

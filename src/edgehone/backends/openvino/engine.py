@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from edgehone.backends.openvino import prompt_lookup
 from edgehone.backends.openvino.placement import CPU, device_properties
 from edgehone.backends.openvino.session import properties, vocabulary
 from edgehone.backends.serving import EngineRequest, Option, Produced, TokenLogprobs
@@ -59,6 +60,9 @@ class OpenVinoEngine:
         scheduler.num_kv_blocks = -(-cache // block) + 2 * places + 4
         self.vocabulary = vocabulary(folder)
         given = device_properties(settings, properties(settings, threads))
+        self._drafted = int(settings.get("prompt_lookup", 0))
+        if self._drafted:
+            given["prompt_lookup"] = True
         self._pipeline = genai.ContinuousBatchingPipeline(str(folder), scheduler, device, given)
         self._handles: dict[int, Any] = {}
         self._ends: dict[int, frozenset[int]] = {}
@@ -70,7 +74,10 @@ class OpenVinoEngine:
 
         check_ids(request.ids, self.vocabulary)
         ids = ov.Tensor(np.array([list(request.ids)], np.int64))
-        self._handles[request.number] = self._pipeline.add_request(request.number, ids, _config(request))
+        config = _config(request)
+        if self._drafted:  # by every request: a pipeline that drafts takes no others
+            prompt_lookup.draft_from_prompt(config, self._drafted)
+        self._handles[request.number] = self._pipeline.add_request(request.number, ids, config)
         self._ends[request.number] = request.ends
 
     def cancel(self, number: int) -> None:

@@ -33,5 +33,6 @@ def pipeline(folder: Path, device: str, properties: Mapping[str, Any]) -> Any:
 
 def draft_from_prompt(config: Any, drafted: int) -> None:
     """Let a request draft up to so many tokens at a time."""
-    config.set_eos_token_id(_NO_END)
+    if config.ignore_eos:
+        config.set_eos_token_id(_NO_END)
     config.num_assistant_tokens, config.max_ngram_size = drafted, max(LENGTHS)
