@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import edgehone
 from edgehone.execution.subprocesses import clean, run_lines
 
 
@@ -55,3 +57,29 @@ def test_processes_that_the_child_started_end_with_it(tmp_path: Path) -> None:
 
 def test_variables_that_affect_python_are_removed() -> None:
     assert clean({"VIRTUAL_ENV": "a", "PYTHONPATH": "b", "UV_PYTHON": "c", "HOME": "d"}) == {"HOME": "d"}
+
+
+def python_modules(path: Path) -> list[list[str]]:
+    """Return the command lines in a file that run a module of Python by `-m`, as source text of their words."""
+    lists = [
+        node
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.List | ast.Tuple)
+    ]
+    words = [[ast.unparse(word) for word in node.elts] for node in lists]
+    python = ("sys.executable", "python", "interpreter", "'-P'", "'-I'")
+    return [one for one in words if "'-m'" in one and (one[0] in python or one[0].endswith("/bin/python'"))]
+
+
+def test_no_child_imports_modules_of_the_users_current_folder() -> None:
+    """`python -m` puts the current folder first on the import path, where a file may be named like a module."""
+    source = Path(edgehone.__file__).parent
+    found = {path: python_modules(path) for path in source.rglob("*.py")}
+    assert sum(map(len, found.values())) > 8
+    bad = [
+        (path.name, words)
+        for path, commands in found.items()
+        for words in commands
+        if not {"'-P'", "'-I'", "*apart"} & set(words[: words.index("'-m'")])
+    ]
+    assert bad == []

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from edgehone.attestation.verify import verify_bundle
@@ -124,6 +125,17 @@ def plain(folder: Path) -> list[Path]:
     return [path for path in files if any(form in path.read_bytes() for form in forms)]
 
 
+def wait_for_end_of_all_below(folder: Path) -> None:
+    """Wait until no process names a file of the folder. Fails after a minute."""
+    end = time.monotonic() + 60
+    while True:
+        found = [" ".join(one.info["cmdline"] or []) for one in psutil.process_iter(["cmdline"])]
+        if not any(running := [words for words in found if str(folder) in words]):
+            return
+        assert time.monotonic() < end, running
+        time.sleep(0.1)
+
+
 def test_drift_leads_to_a_better_challenger_and_no_prompt_is_left_in_plain(
     place: Path, champion: Path, finished: Finished, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -173,6 +185,7 @@ def test_killed_at_random_moments_it_leaves_nothing_half_registered_and_goes_on(
             time.sleep(chance.uniform(0.5, 12))
             process.send_signal(chance.choice([signal.SIGKILL, signal.SIGTERM, signal.SIGINT]))
         codes.append(process.wait(600))
+        wait_for_end_of_all_below(place)
         registry = open_registry(str(place / "registry"))
         with registry.database.reading() as connection:
             rows = connection.exec_driver_sql("select count(*) from versions").scalar()

@@ -37,7 +37,8 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"--device {name}: letters, digits, - and _ only", hint="edgehone device list")
     if find_spec("distributed") is None:
         raise SetupError("dask.distributed is not installed", hint=INSTALL)
-    command = ["-m", "distributed.cli.dask_worker", args.scheduler]
+    # The folder of the user is not on the import path: a file of his may have the name of a module.
+    command = ["-P", "-m", "distributed.cli.dask_worker", args.scheduler]
     command += ["--nthreads", "1", "--memory-limit", "0", "--no-dashboard", "--resources", f"{name}=1"]
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, *command])

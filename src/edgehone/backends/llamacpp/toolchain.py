@@ -106,7 +106,7 @@ def _source(work: Path, progress: Progress) -> Path:
     """Download, check and unpack the source distribution; return its folder."""
     progress(f"downloading {PACKAGE}")
     # pip builds only the metadata, which it needs, with the packages of the lock.
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-binary", ":all:"]
+    command = [sys.executable, "-P", "-m", "pip", "download", "--no-deps", "--no-binary", ":all:"]
     command += [
         "--no-build-isolation",
         "--disable-pip-version-check",

@@ -91,7 +91,7 @@ def read_pip_settings(environment: Mapping[str, str]) -> PipSettings:
 def _pip_commands(environment: Mapping[str, str]) -> list[list[str]]:
     """Return candidates for pip: of this interpreter, of the one that its venv was made from, on the PATH."""
     interpreters = dict.fromkeys((sys.executable, getattr(sys, "_base_executable", sys.executable)))
-    commands = [[interpreter, "-m", "pip"] for interpreter in interpreters if interpreter]
+    commands = [[interpreter, "-P", "-m", "pip"] for interpreter in interpreters if interpreter]
     on_path = [shutil.which(name, path=environment.get("PATH")) for name in ("pip", "pip3")]
     return commands + [[path] for path in on_path if path]
 

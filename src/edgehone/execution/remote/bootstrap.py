@@ -87,8 +87,16 @@ def _find_python(folder: Path, requirements: list[str]) -> str:
         return python
     shutil.rmtree(venv, ignore_errors=True)
     steps = {
-        "make a venv": [sys.executable, "-m", "venv", str(venv)],
-        "install " + ", ".join(requirements): [python, "-m", "pip", "install", "--quiet", *requirements],
+        "make a venv": [sys.executable, "-P", "-m", "venv", str(venv)],
+        "install " + ", ".join(requirements): [
+            python,
+            "-P",
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            *requirements,
+        ],
     }
     for what, command in steps.items():
         done = subprocess.run(

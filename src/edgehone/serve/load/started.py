@@ -7,7 +7,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -17,6 +16,7 @@ from pathlib import Path
 import psutil
 
 from edgehone.core.errors import JobError
+from edgehone.execution.tied import tied_module
 from edgehone.serve.load.client import Client
 
 # The end of the path of a shared library: libc.so.6, libgomp-a49a47f9.so.1.0.0.
@@ -107,35 +107,20 @@ async def server(
 ) -> AsyncIterator[Started]:
     """Serve a bundle (None: those that the words name) until the block ends, and wait until it is ready.
 
-    What it says goes to the file `log`, if given. `module` is what runs the command line.
+    What it says goes to the file `log`, if given. `module` is what runs the command line. The server is killed if this
+    process is.
 
     Raises JobError if it ends before, or does not get ready.
     """
     begun = time.perf_counter()
-    command = [
-        sys.executable,
-        # The folder of the user is on the import path for modules only that are not edgehone's.
-        *(["-P"] if module.startswith("edgehone.") else []),
-        "-m",
-        module,
-        "serve",
-        *([str(bundle)] if bundle else []),
-        "--port",
-        "0",
-        "--json",
-        *words,
-    ]
+    command = ["serve", *([str(bundle)] if bundle else []), "--port", "0", "--json", *words]
+    environment = {**os.environ, **(env or {})}
     errors = log.open("w+", encoding="utf-8") if log else None
     try:
-        with subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=errors, text=True, env={**os.environ, **(env or {})}
-        ) as process:
-            try:
-                port = _port(process, log)
-                await _ready(process, port, log)
-                yield Started(psutil.Process(process.pid), port, time.perf_counter() - begun)
-            finally:
-                process.terminate()
+        with tied_module(module, command, stdout=subprocess.PIPE, stderr=errors, env=environment) as process:
+            port = _port(process, log)
+            await _ready(process, port, log)
+            yield Started(psutil.Process(process.pid), port, time.perf_counter() - begun)
     finally:
         if errors:
             errors.close()

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from edgehone.core.errors import SetupError
+from edgehone.execution.tied import tied_program
 
 _SECONDS = 300.0
 
@@ -69,16 +70,13 @@ def _running(words: Sequence[str], program: str, scratch: Path) -> Iterator[Path
     with tempfile.TemporaryDirectory() as place, log.open("wb") as output:
         address = Path(place) / "s.sock"  # the path of a socket may have 107 bytes
         environment = {**os.environ, "LLAMA_SERVER": program, "HOST": str(address)}
-        with subprocess.Popen(words, stdout=output, stderr=output, env=environment, cwd=scratch) as process:
-            try:
-                if not _is_ready(address, process):
-                    raise _NotStarted(_last_line(log))
-                yield address
-            finally:
-                process.kill()
+        with tied_program(words, stdout=output, stderr=output, env=environment, cwd=scratch) as process:
+            if not _is_ready(address, process):
+                raise _NotStarted(_last_line(log))
+            yield address
 
 
-def _is_ready(address: Path, process: subprocess.Popen[bytes]) -> bool:
+def _is_ready(address: Path, process: subprocess.Popen[str]) -> bool:
     end = time.monotonic() + _SECONDS
     while process.poll() is None and time.monotonic() < end:
         try:

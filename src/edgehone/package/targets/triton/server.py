@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgehone.core.errors import SetupError
-from edgehone.execution.processes import end_tree
+from edgehone.execution.tied import tied_program
 from edgehone.serve.infer.tensor import DATATYPES
 
 if TYPE_CHECKING:
@@ -55,16 +55,9 @@ def running(repository: Path, log: Path, program: str = PROGRAM) -> Iterator[Run
     ]
     for what, port in (("http", http), ("grpc", grpc), ("metrics", metrics)):
         command += [f"--{what}-address=127.0.0.1", f"--{what}-port={port}"]
-    with log.open("wb") as out:
-        child = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
-        )
-    try:
+    with log.open("wb") as out, tied_program(command, stdout=out, stderr=subprocess.STDOUT) as child:
         _wait(child, f"http://127.0.0.1:{http}/v2/health/ready", log)
         yield Running(f"127.0.0.1:{http}", f"127.0.0.1:{grpc}")
-    finally:
-        end_tree(child.pid)
-        child.wait()
 
 
 def infer(
@@ -105,7 +98,7 @@ def infer(
     return found
 
 
-def _wait(child: subprocess.Popen[bytes], url: str, log: Path) -> None:
+def _wait(child: subprocess.Popen[str], url: str, log: Path) -> None:
     begun = time.monotonic()
     while child.poll() is None and time.monotonic() - begun < _SECONDS:
         try:
