@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from edgehone.core.errors import InputError
-from edgehone.inputs import samples
+from edgehone.inputs import sample_arrays
 from edgehone.inputs.axes import Axes, find, fixed_batch
 from edgehone.inputs.batches import Batches, joined
 from edgehone.model.info import Tensor
@@ -109,10 +109,10 @@ def test_one_state_serves_all_samples() -> None:
     axes = Axes({"x": 0, "state": 1})
     given = {"x": np.zeros((8, 4), np.float32), "state": np.full((2, 1, 3), 5, np.float32)}
     inputs = tensors(x=("N", 4), state=(2, "N", 3))
-    samples.check_arrays(given, inputs, "s.npz", axes)
+    sample_arrays.check_arrays(given, inputs, "s.npz", axes)
     assert Batches.arranged(given, axes).around(6, 4)["state"].shape == (2, 4, 3)
     with pytest.raises(InputError, match=r"different numbers of samples \(x: 8, state: 2"):
-        samples.check_arrays({**given, "state": np.zeros((2, 2, 3), np.float32)}, inputs, "s.npz", axes)
+        sample_arrays.check_arrays({**given, "state": np.zeros((2, 2, 3), np.float32)}, inputs, "s.npz", axes)
 
 
 def test_an_output_without_the_samples_on_its_axis_is_named_not_cut() -> None:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgehone.core.errors import InputError
-from edgehone.inputs import samples
+from edgehone.inputs import sample_arrays, sample_files, samples
 from edgehone.inputs.axes import Axes, find
 from edgehone.model.info import Tensor
 
@@ -25,17 +25,17 @@ def arrays(**more: Any) -> dict[str, Any]:
 
 def refused(what: str, to: str = "float32", **more: Any) -> None:
     with pytest.raises(InputError, match=what):
-        samples.check_arrays(
+        sample_arrays.check_arrays(
             arrays(**more), [replace(tensor, dtype=to) for tensor in INPUTS], "s.npz", Axes()
         )
 
 
 def test_valid_arrays_are_accepted() -> None:
-    samples.check_arrays(arrays(labels=np.zeros(10, np.int64)), INPUTS, "s.npz", Axes())
-    samples.check_arrays(
+    sample_arrays.check_arrays(arrays(labels=np.zeros(10, np.int64)), INPUTS, "s.npz", Axes())
+    sample_arrays.check_arrays(
         arrays(x=np.ones((10, 3, 4), np.float64)), INPUTS, "s.npz", Axes()
     )  # float64 narrows
-    samples.check_arrays(
+    sample_arrays.check_arrays(
         {"x": np.ones((20, 3, 4), np.float32), "labels": np.zeros(10)}, INPUTS, "pairs.npz", Axes()
     )
 
@@ -60,14 +60,14 @@ def test_samples_along_another_axis_and_arrays_that_all_samples_share() -> None:
     axes = find(inputs, [])
     x, rate = np.ones((4, 10, 3), np.float32), np.array(16000, np.int64)
     given: dict[str, Any] = {"x": x, "rate": rate, "labels": np.zeros(10)}
-    samples.check_arrays(given, inputs, "s.npz", axes)
+    sample_arrays.check_arrays(given, inputs, "s.npz", axes)
     for name, array, what in (
         ("labels", np.zeros(4), "different numbers of samples .x: 10, labels: 4"),
         ("rate", np.full(10, 16000), r"rate has the shape \[10\], but the model takes \[\]"),
         ("x", np.where(np.arange(10)[:, None] == 6, np.inf, given["x"]), "infinity, first in sample 6"),
     ):
         with pytest.raises(InputError, match=what):
-            samples.check_arrays({**given, name: array}, inputs, "s.npz", axes)
+            sample_arrays.check_arrays({**given, name: array}, inputs, "s.npz", axes)
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,9 @@ def test_samples_along_another_axis_and_arrays_that_all_samples_share() -> None:
 )
 def test_numbers_that_the_models_type_cannot_hold_are_refused(array: Any, dtype: str, what: str) -> None:
     refused(what, to=dtype, x=array)
-    samples.check_arrays({"x": array.clip(-100, 100)}, [replace(INPUTS[0], dtype=dtype)], "s.npz", Axes())
+    sample_arrays.check_arrays(
+        {"x": array.clip(-100, 100)}, [replace(INPUTS[0], dtype=dtype)], "s.npz", Axes()
+    )
 
 
 def test_npz_files(tmp_path: Path) -> None:
@@ -127,18 +129,18 @@ def test_classes_of_images_are_their_folders(tmp_path: Path) -> None:
     for name in ("cat/1.png", "cat/2.PNG", "dog/1.jpg"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    assert [label for _, label in samples.images(tmp_path)] == [0, 0, 1]
+    assert [label for _, label in sample_files.images(tmp_path)] == [0, 0, 1]
     (tmp_path / "loose.png").touch()
     with pytest.raises(InputError, match="both images and folders"):
-        samples.images(tmp_path)
+        sample_files.images(tmp_path)
 
 
 def test_texts_and_pairs(tmp_path: Path) -> None:
     path = tmp_path / "t.jsonl"
     path.write_text('{"text": "one", "label": 1}\n\n{"text": ["a", "b"], "label": 0.5}\n')
-    assert samples.read_texts(path) == (["one", ["a", "b"]], [1, 0.5])
+    assert sample_files.read_texts(path) == (["one", ["a", "b"]], [1, 0.5])
     (tmp_path / "t.txt").write_text("one\ntwo\n")
-    assert samples.read_texts(tmp_path / "t.txt") == (["one", "two"], None)
+    assert sample_files.read_texts(tmp_path / "t.txt") == (["one", "two"], None)
 
 
 @pytest.mark.parametrize(
@@ -154,16 +156,16 @@ def test_texts_and_pairs(tmp_path: Path) -> None:
 def test_bad_lines_are_named(tmp_path: Path, text: str, what: str) -> None:
     (tmp_path / "t.jsonl").write_text(text)
     with pytest.raises(InputError, match=what):
-        samples.read_texts(tmp_path / "t.jsonl")
+        sample_files.read_texts(tmp_path / "t.jsonl")
 
 
 def test_calibration_in_another_unit_or_of_the_evaluation_is_refused() -> None:
     rng = np.random.default_rng(0)
     one, other = ({"x": rng.random((16, 4), np.float32)} for _ in range(2))
-    samples.check_ranges(one, other)
-    samples.check_disjoint(one, other)
+    sample_arrays.check_ranges(one, other)
+    sample_arrays.check_disjoint(one, other)
     with pytest.raises(InputError, match="span"):
-        samples.check_ranges(one, {"x": 255 * other["x"]})
+        sample_arrays.check_ranges(one, {"x": 255 * other["x"]})
     other["x"][3] = one["x"][7]
     with pytest.raises(InputError, match="1 of 16 calibration samples are also evaluation samples"):
-        samples.check_disjoint(one, other)
+        sample_arrays.check_disjoint(one, other)

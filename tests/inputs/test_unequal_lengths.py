@@ -15,7 +15,7 @@ from hypothesis import strategies as some
 from edgehone.backends.sessions import WorkerJob
 from edgehone.core.errors import InputError
 from edgehone.formats.graph import Tensor
-from edgehone.inputs import samples
+from edgehone.inputs import sample_arrays
 from edgehone.inputs.axes import Axes
 from edgehone.inputs.batches import Batches, stretched
 from edgehone.inputs.states import State
@@ -42,8 +42,8 @@ def sequences_of(lengths: list[int], padding: float = 0.0) -> Batches:
     for row, length in enumerate(lengths):
         x[row, :length] = np.arange(1, length + 1)[:, None]
     arrays = {"x": x, "lengths": np.array(lengths)}
-    samples.check_arrays(arrays, INPUTS, "s.npz", AXES, least=1)
-    return Batches.arranged(samples.typed(arrays, INPUTS), AXES)
+    sample_arrays.check_arrays(arrays, INPUTS, "s.npz", AXES, least=1)
+    return Batches.arranged(sample_arrays.typed(arrays, INPUTS), AXES)
 
 
 def job(folder: Path, batch: int, **args: Any) -> WorkerJob:
@@ -122,12 +122,12 @@ def test_steps_for_calibration_are_those_before_the_ends(
 def test_lengths_that_do_not_fit_are_refused(lengths: list[float], told: str) -> None:
     arrays = {"x": np.zeros((3, 4, 2), np.float32), "lengths": np.array(lengths)}
     with pytest.raises(InputError, match=told):
-        samples.check_arrays(arrays, INPUTS, "s.npz", AXES, least=1)
+        sample_arrays.check_arrays(arrays, INPUTS, "s.npz", AXES, least=1)
 
 
 def test_an_input_that_is_called_so_is_an_input() -> None:
     named = Axes({**AXES.inputs, "lengths": 0}, AXES.outputs, states=AXES.states)
     arrays: dict[str, Any] = {"x": np.zeros((3, 4, 2), np.float32), "lengths": np.zeros((3, 4), np.int64)}
     inputs = [*INPUTS, Tensor("lengths", "int64", ("batch",))]
-    samples.check_arrays(arrays, inputs, "s.npz", named, least=1)
+    sample_arrays.check_arrays(arrays, inputs, "s.npz", named, least=1)
     assert Batches.arranged(arrays, named).lengths is None

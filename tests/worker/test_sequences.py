@@ -10,7 +10,7 @@ import pytest
 from edgehone.core.errors import InputError
 from edgehone.inputs.axes import Axes
 from edgehone.inputs.batches import Batches
-from edgehone.inputs.samples import check_arrays
+from edgehone.inputs.sample_arrays import check_arrays
 from edgehone.inputs.states import State
 from edgehone.model.info import Tensor
 from edgehone.worker.sequences import first_step, runner, steps

@@ -17,7 +17,7 @@ from edgehone.evaluation.roles import OutputRole
 from edgehone.execution import store
 from edgehone.execution.job import Input
 from edgehone.execution.store import JobResult
-from edgehone.inputs import samples
+from edgehone.inputs import sample_arrays, samples
 from edgehone.inputs.axes import Axes
 from edgehone.inputs.batches import Batches
 from edgehone.model.digest import digest_folder
@@ -112,8 +112,8 @@ def _samples(subject: Subject) -> tuple[Batches, Sequence[str] | None]:
     arrays = samples.read_arrays(given)
     slices = arrays.pop(SLICES, None)
     tensors = [samples.tensor(one) for one in manifest.inputs]
-    samples.check_arrays(arrays, tensors, str(given), axes)
-    found = Batches.arranged(samples.typed(arrays, tensors), axes)
+    sample_arrays.check_arrays(arrays, tensors, str(given), axes)
+    found = Batches.arranged(sample_arrays.typed(arrays, tensors), axes)
     cut = Batches(
         {name: array[:most] for name, array in found.arrays.items()},
         None if found.labels is None else found.labels[:most],

@@ -21,7 +21,7 @@ from edgehone.certify.serving import loads
 from edgehone.certify.subject import Subject
 from edgehone.certify.traces import Trace
 from edgehone.core.errors import InputError
-from edgehone.inputs import samples, texts
+from edgehone.inputs import sample_arrays, samples, texts
 from edgehone.model.digest import digest_file
 
 # A piece of so many bytes of text, or of an array, is in no two unrelated files by chance.
@@ -157,7 +157,7 @@ def _pieces(path: Path) -> list[bytes]:
     if path.suffix == ".npz":
         arrays = samples.read_arrays(path)
         size = ARRAY_PIECE
-        parts = [one.tobytes() for name, one in arrays.items() if name not in (samples.LABELS, SLICES)]
+        parts = [one.tobytes() for name, one in arrays.items() if name not in (sample_arrays.LABELS, SLICES)]
     else:
         size, raw = PIECE, path.read_bytes()
         # As it is, and as JSON writes it.

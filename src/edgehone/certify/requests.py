@@ -11,7 +11,7 @@ from edgehone.certify.found import Skipped
 from edgehone.certify.subject import Subject
 from edgehone.evaluation import speed
 from edgehone.execution.job import Input
-from edgehone.inputs import samples, texts
+from edgehone.inputs import sample_arrays, samples, texts
 from edgehone.inputs.axes import Axes
 from edgehone.inputs.batches import Batches
 from edgehone.model.digest import digest_file
@@ -65,8 +65,8 @@ def sample_folder(subject: Subject) -> Path:
         arrays = samples.read_arrays(given)
         arrays.pop(SLICES, None)
         tensors = [samples.tensor(one) for one in manifest.inputs]
-        samples.check_arrays(arrays, tensors, str(given), axes)
-        batches = Batches.arranged(samples.typed(arrays, tensors), axes)
+        sample_arrays.check_arrays(arrays, tensors, str(given), axes)
+        batches = Batches.arranged(sample_arrays.typed(arrays, tensors), axes)
     elif subject.bundle.canaries is not None:
         questions = [question for question, _ in canaries.read(subject.bundle.canaries)]
         batches = _joined(questions, axes)

@@ -22,7 +22,7 @@ from edgehone.evaluation.differences import Differences, differences
 from edgehone.evaluation.quality import ParityCheck, kept_ratio, share
 from edgehone.evaluation.roles import ONE_SCALE, OutputRole
 from edgehone.evaluation.scales import one_scale_groups
-from edgehone.inputs.samples import LABELS
+from edgehone.inputs.sample_arrays import LABELS
 from edgehone.worker.logprobs import log_softmax
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from edgehone.core.errors import InputError
 from edgehone.execution.environments import environment
 from edgehone.execution.foreground import run_foreground
 from edgehone.execution.job import Input, Job
-from edgehone.inputs.samples import IMAGES, SOUNDS
+from edgehone.inputs.sample_files import IMAGES, SOUNDS
 
 # The environment with Pillow, which not every backend's has.
 ENVIRONMENT = "onnxruntime"

@@ -21,7 +21,7 @@ from edgehone.execution.threads import (
 )
 from edgehone.inference.media_samples import are_media, write_arrays
 from edgehone.inference.sampling import SamplingOptions, settings
-from edgehone.inputs import samples
+from edgehone.inputs import sample_arrays, samples
 from edgehone.inputs.axes import Axes
 from edgehone.worker.chat_template import read_template
 
@@ -112,8 +112,8 @@ def _infer(bundle: Bundle, path: Path, output: Path, on_progress: Callable[[str]
         raise InputError(f"no such file: {path}", hint="give FILE.npz with an array for each input")
     tensors = [samples.tensor(one) for one in bundle.manifest.inputs]
     arrays = samples.read_arrays(path)
-    arrays.pop(samples.LABELS, None)
-    samples.check_arrays(arrays, tensors, str(path), Axes.from_json(bundle.manifest.axes), least=1)
+    arrays.pop(sample_arrays.LABELS, None)
+    sample_arrays.check_arrays(arrays, tensors, str(path), Axes.from_json(bundle.manifest.axes), least=1)
     args = {
         "inputs": bundle.manifest.inputs,
         "axes": bundle.manifest.axes,

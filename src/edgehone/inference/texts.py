@@ -13,7 +13,7 @@ from edgehone.execution.foreground import run_foreground
 from edgehone.execution.job import Input
 from edgehone.inference.media_samples import write_arrays
 from edgehone.inference.run_bundle import check_text, job_of, tokenizer_input
-from edgehone.inputs.samples import SOUNDS
+from edgehone.inputs.sample_files import SOUNDS
 
 _SPEECH = "input_features"
 

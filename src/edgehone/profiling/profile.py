@@ -37,7 +37,7 @@ from edgehone.execution.threads import (
     threads_of,
 )
 from edgehone.execution.watch import Watch
-from edgehone.inputs import samples, texts
+from edgehone.inputs import sample_arrays, samples, texts
 from edgehone.inputs.axes import Axes
 from edgehone.inputs.batches import Batches
 from edgehone.model import digest
@@ -185,10 +185,10 @@ def _samples(bundle: Bundle, samples_file: str | Path | None, folder: Path) -> I
         raise InputError(f"no such file: {path}", hint="give FILE.npz with an array for each input")
     tensors = [samples.tensor(one) for one in bundle.manifest.inputs]
     arrays = samples.read_arrays(path)
-    arrays.pop(samples.LABELS, None)
+    arrays.pop(sample_arrays.LABELS, None)
     axes = Axes.from_json(bundle.manifest.axes)
-    samples.check_arrays(arrays, tensors, str(path), axes, least=1)
-    Batches.arranged(samples.typed(arrays, tensors), axes).write(folder)
+    sample_arrays.check_arrays(arrays, tensors, str(path), axes, least=1)
+    Batches.arranged(sample_arrays.typed(arrays, tensors), axes).write(folder)
     return Input(folder, digest.digest_file(path))
 
 

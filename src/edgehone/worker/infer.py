@@ -8,7 +8,7 @@ from typing import Any
 
 from edgehone.backends.capabilities import GraphBackend, require
 from edgehone.backends.sessions import WorkerJob
-from edgehone.inputs import samples
+from edgehone.inputs import sample_arrays, samples
 from edgehone.inputs.axes import Axes
 from edgehone.inputs.batches import Batches, joined
 from edgehone.worker import sequences
@@ -28,9 +28,9 @@ def infer(job: WorkerJob) -> dict[str, Any]:
 
     tensors = [samples.tensor(description) for description in job.args["inputs"]]
     arrays, axes = samples.read_arrays(job.inputs["samples"]), Axes.from_json(job.args["axes"])
-    arrays.pop(samples.LABELS, None)
-    samples.check_arrays(arrays, tensors, str(job.inputs["samples"]), axes, least=1)
-    batches, batch = Batches.arranged(samples.typed(arrays, tensors), axes), job.args["batch"]
+    arrays.pop(sample_arrays.LABELS, None)
+    sample_arrays.check_arrays(arrays, tensors, str(job.inputs["samples"]), axes, least=1)
+    batches, batch = Batches.arranged(sample_arrays.typed(arrays, tensors), axes), job.args["batch"]
     backend = require(load_backend(job), GraphBackend)
     session = backend.open_graph(job.inputs["artifact"], job.args["settings"], job)
     run = sequences.runner(session, axes, keep_states=batches.lengths is None)

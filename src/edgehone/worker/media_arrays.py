@@ -8,7 +8,7 @@ from typing import Any
 
 from edgehone.backends.sessions import WorkerJob
 from edgehone.core.errors import InputError
-from edgehone.inputs import samples
+from edgehone.inputs import sample_files, samples
 from edgehone.worker.image_arrays import image_array
 from edgehone.worker.sound_arrays import sound_array
 
@@ -16,8 +16,8 @@ from edgehone.worker.sound_arrays import sound_array
 _KINDS: Mapping[
     str, tuple[Callable[[Path], Sequence[tuple[Path, Any]]], Sequence[str], Callable[..., Any]]
 ] = {
-    "images": (samples.images, samples.IMAGES, image_array),
-    "audio": (samples.sounds, samples.SOUNDS, sound_array),
+    "images": (sample_files.images, sample_files.IMAGES, image_array),
+    "audio": (sample_files.sounds, sample_files.SOUNDS, sound_array),
 }
 
 

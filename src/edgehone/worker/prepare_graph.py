@@ -19,7 +19,7 @@ from edgehone.backends.capabilities import (
 )
 from edgehone.backends.sessions import WorkerJob
 from edgehone.core.errors import InputError, ModelError
-from edgehone.inputs import coco, samples
+from edgehone.inputs import coco, sample_arrays, sample_files, samples
 from edgehone.inputs.axes import Axes
 from edgehone.inputs.batches import LENGTHS, Batches, stretched
 from edgehone.model.encoder_decoder import SPEECH, TASKS, decoding
@@ -68,11 +68,11 @@ def prepare(job: WorkerJob) -> dict[str, Any]:
     rng = np.random.default_rng(0)
     if "calibration" in job.inputs:
         calibration, calibration_shared = _arrays(job, job.inputs["calibration"])
-        samples.check_disjoint(evaluation, calibration)
+        sample_arrays.check_disjoint(evaluation, calibration)
     else:
         evaluation, calibration = _split(evaluation, rng, job.args["needed"])
         calibration_shared = shared
-    samples.check_ranges(evaluation, calibration)
+    sample_arrays.check_ranges(evaluation, calibration)
     evaluation = _at_most(evaluation, job.args["most"], rng)
     calibration = _at_most(calibration, CALIBRATION, rng)
     axes = Axes.from_json(job.args["axes"])
@@ -81,8 +81,8 @@ def prepare(job: WorkerJob) -> dict[str, Any]:
         ("calibration", calibration, calibration_shared),
     ):
         (job.out / name).mkdir()
-        labels = arrays.get(samples.LABELS)
-        rows = {one: array for one, array in arrays.items() if one != samples.LABELS}
+        labels = arrays.get(sample_arrays.LABELS)
+        rows = {one: array for one, array in arrays.items() if one != sample_arrays.LABELS}
         Batches(rows, labels, whole, axes).write(job.out / name)
     return {
         "texts": job.args["digests"],
@@ -90,7 +90,7 @@ def prepare(job: WorkerJob) -> dict[str, Any]:
         "decoding": decoding(job.inputs["model"]).to_json() if job.args["task"] in TASKS else None,
         "samples": _count(evaluation),
         "calibration": _count(calibration),
-        "labelled": samples.LABELS in evaluation,
+        "labelled": sample_arrays.LABELS in evaluation,
         "form": samples.kind_of(job.inputs["evaluation"]),
         "pairs": _pairs(evaluation),
     }
@@ -110,9 +110,9 @@ def _arrays(job: WorkerJob, path: Path) -> tuple[Arrays, Arrays]:
         arrays = _texts(job, path)
     if job.args["task"] in TASKS and kind != "arrays":
         arrays = _generated(job, arrays)
-    samples.check_arrays(arrays, inputs, str(path), axes)
-    found = Batches.arranged(samples.typed(arrays, inputs), axes)
-    labels = {} if found.labels is None else {samples.LABELS: _for_steps(found, axes)}
+    sample_arrays.check_arrays(arrays, inputs, str(path), axes)
+    found = Batches.arranged(sample_arrays.typed(arrays, inputs), axes)
+    labels = {} if found.labels is None else {sample_arrays.LABELS: _for_steps(found, axes)}
     lengths = {} if found.lengths is None else {LENGTHS: found.lengths}
     return {**found.arrays, **lengths, **labels}, found.shared
 
@@ -139,7 +139,7 @@ def _for_steps(found: Batches, axes: Axes) -> NDArray[np.generic]:
 
 def _generated(job: WorkerJob, arrays: Arrays) -> Arrays:
     """Return the arrays of sounds or texts with the ids of the text that the original generates for each."""
-    stated = {name: arrays.pop(name) for name in (samples.LABELS,) if name in arrays}
+    stated = {name: arrays.pop(name) for name in (sample_arrays.LABELS,) if name in arrays}
     backend = require(load_backend(job), GraphBackend)
     session = backend.open_graph(job.inputs["model"], {"dtype": "float32"}, job)
     try:
@@ -155,7 +155,7 @@ def _texts(job: WorkerJob, path: Path) -> Arrays:
     """
     import numpy as np
 
-    texts, labels = samples.read_texts(path)
+    texts, labels = sample_files.read_texts(path)
     backend = require(load_backend(job), TextEncoderBackend)
     if job.args["task"] == "feature-extraction" and any(isinstance(text, list) for text in texts):
         if not all(isinstance(text, list) for text in texts):
@@ -166,7 +166,7 @@ def _texts(job: WorkerJob, path: Path) -> Arrays:
     arrays = {name: array for name, array in arrays.items() if not input_names or name in input_names}
     if labels is not None:
         integral = all(float(label).is_integer() for label in labels)
-        arrays[samples.LABELS] = np.array(labels, np.int64 if integral else np.float32)
+        arrays[sample_arrays.LABELS] = np.array(labels, np.int64 if integral else np.float32)
     return arrays
 
 
@@ -199,7 +199,7 @@ def _images(folder: Path, inputs: Sequence[Tensor], options: Mapping[str, Any]) 
     """Return the images as the graph's input, with their boxes or classes as labels."""
     import numpy as np
 
-    labelled_paths = samples.images(folder)
+    labelled_paths = sample_files.images(folder)
     paths = [path for path, _ in labelled_paths]
     name, array = image_array(paths, inputs, options["images"])
     arrays: Arrays = {name: array}
@@ -211,9 +211,9 @@ def _images(folder: Path, inputs: Sequence[Tensor], options: Mapping[str, Any]) 
             )
         tensor, _, axis = image_input(inputs)
         height, width = image_size(tensor, axis, final_size(options["images"]))
-        arrays[samples.LABELS] = coco.boxes(annotations, paths, (width, height))
+        arrays[sample_arrays.LABELS] = coco.boxes(annotations, paths, (width, height))
     elif labelled_paths[0][1] is not None:
-        arrays[samples.LABELS] = np.array([label for _, label in labelled_paths], np.int64)
+        arrays[sample_arrays.LABELS] = np.array([label for _, label in labelled_paths], np.int64)
     return arrays
 
 
@@ -221,14 +221,14 @@ def _sounds(folder: Path, inputs: Sequence[Tensor], options: Mapping[str, Any]) 
     """Return the sounds as the graph's input, with their classes, or the transcripts of speech, as labels."""
     import numpy as np
 
-    labelled_paths = samples.sounds(folder)
+    labelled_paths = sample_files.sounds(folder)
     if speech := options["task"] == SPEECH:
         labelled_paths = [(path, None) for path, _ in labelled_paths]
     name, array = sound_array([path for path, _ in labelled_paths], inputs, options["audio"])
     labels = [label for _, label in labelled_paths if label is not None]
-    if speech and (stated := samples.transcripts([path for path, _ in labelled_paths])):
-        return {name: array, samples.LABELS: np.array(stated)}
-    return {name: array} | ({samples.LABELS: np.array(labels, np.int64)} if labels else {})
+    if speech and (stated := sample_files.transcripts([path for path, _ in labelled_paths])):
+        return {name: array, sample_arrays.LABELS: np.array(stated)}
+    return {name: array} | ({sample_arrays.LABELS: np.array(labels, np.int64)} if labels else {})
 
 
 def total_for(evaluation: int) -> int:
@@ -248,10 +248,10 @@ def _split(arrays: Arrays, rng: np.random.Generator, needed: int) -> tuple[Array
     moved = min(CALIBRATION, groups // SHARE)
     if groups - moved < needed and groups - needed >= LEAST_CALIBRATION:
         moved = groups - needed
-    if groups - moved < samples.MIN_SAMPLES or moved < 1:
+    if groups - moved < sample_arrays.MIN_SAMPLES or moved < 1:
         raise InputError(
             f"{groups} samples are too few to use some of them for calibration",
-            hint=f"give {samples.MIN_SAMPLES * SHARE} or more, or separate samples with --calibrate",
+            hint=f"give {sample_arrays.MIN_SAMPLES * SHARE} or more, or separate samples with --calibrate",
         )
     return _take(arrays, np.sort(order[moved:])), _take(arrays, np.sort(order[:moved]))
 
@@ -268,12 +268,12 @@ def _take(arrays: Arrays, groups: NDArray[np.int64]) -> Arrays:
     import numpy as np
 
     rows = np.stack([2 * groups, 2 * groups + 1], 1).ravel() if _pairs(arrays) else groups
-    return {name: array[groups if name == samples.LABELS else rows] for name, array in arrays.items()}
+    return {name: array[groups if name == sample_arrays.LABELS else rows] for name, array in arrays.items()}
 
 
 def _pairs(arrays: Arrays) -> bool:
-    return samples.LABELS in arrays and _count(arrays) == 2 * len(arrays[samples.LABELS])
+    return sample_arrays.LABELS in arrays and _count(arrays) == 2 * len(arrays[sample_arrays.LABELS])
 
 
 def _count(arrays: Arrays) -> int:
-    return len(next(array for name, array in arrays.items() if name != samples.LABELS))
+    return len(next(array for name, array in arrays.items() if name != sample_arrays.LABELS))

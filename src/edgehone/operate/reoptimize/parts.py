@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from edgehone.core.errors import InputError, TextError
 from edgehone.inputs import texts
 from edgehone.inputs.axes import Axes
-from edgehone.inputs.samples import LABELS, MIN_SAMPLES
+from edgehone.inputs.sample_arrays import LABELS, MIN_SAMPLES
 from edgehone.operate.reoptimize.judged import replace_file
 
 if TYPE_CHECKING:
