@@ -18,6 +18,7 @@ from edgehone.package.targets.desktop import checks
 from edgehone.package.verify import verify_package
 from edgehone.package.write import Order, pack
 from tests.finished import list_again
+from tests.package.test_desktop import program_file
 
 DESKTOP = registry.load("desktop")
 Make = Callable[..., Path]
@@ -59,6 +60,14 @@ def test_a_draft_model_is_carried_and_used_by_llama_server(made: Make, gguf: byt
     (note,) = (one for one in packed.package.notes if "draft=3" in one)
     assert "with Ollama and LM Studio no tokens are drafted" in note
     assert verify_package(tmp_path / "out")
+
+
+def test_a_llamafile_is_made_without_the_draft_model(made: Make, gguf: bytes, tmp_path: Path) -> None:
+    bundle = made("llamacpp", {"model.gguf": gguf, "draft.gguf": gguf}, {"draft": 3})
+    options = {"program": "llamafile", "llamafile": str(program_file(tmp_path / "llamafile"))}
+    packed = pack(bundle, Order(DESKTOP, tmp_path / "out", options))
+    assert [one.bundle for one in packed.package.carried] == ["artifact/model.gguf"]
+    assert any("draft=3; with the llamafile no tokens are drafted" in one for one in packed.package.notes)
 
 
 @pytest.mark.parametrize("name", ["android", "embedded"])

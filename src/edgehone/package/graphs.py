@@ -24,11 +24,7 @@ if TYPE_CHECKING:
     Arrays = dict[str, NDArray[Any]]
 
 ONNX_BACKENDS = ("olive", "onnxruntime")
-# Why an encoder-decoder is not packaged as a graph.
-TWO_PARTS = (
-    "its model is an encoder-decoder in two parts, of which the second runs once for each token, and this target takes "
-    "one graph; the targets container and kubernetes carry edgehone itself"
-)
+_BY_ITSELF = "the targets container and kubernetes carry edgehone itself"
 _SUFFIXES = (".onnx", ".pt2", ".gguf")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
@@ -52,6 +48,21 @@ def model_name(request: Request) -> str:
     return given
 
 
+def refused(bundle: Bundle) -> str | None:
+    """Return why an artifact is more than one graph that answers a request in one run; None if it is such a graph."""
+    if bundle.manifest.decoding is not None:
+        return (
+            "its model is an encoder-decoder in two parts, of which the second runs once for each token, and this "
+            f"target takes one graph; {_BY_ITSELF}"
+        )
+    if bundle.manifest.axes.get("states"):
+        return (
+            "it was proven on sequences, whose states `edgehone serve` and `edgehone run` feed back, and this target "
+            f"runs single steps; {_BY_ITSELF}"
+        )
+    return None
+
+
 def inputs_of(bundle: Bundle) -> list[Tensor]:
     """Return the inputs of a graph."""
     return [samples.tensor(one) for one in bundle.manifest.inputs]
@@ -63,16 +74,7 @@ def outputs_of(bundle: Bundle) -> list[Tensor]:
 
 
 def canaries_of(bundle: Bundle) -> list[tuple[Arrays, Arrays]]:
-    """Return requests to a graph with the proven artifact's outputs. Raises InputError for a bundle without them.
-
-    A bundle of sequences is refused: its canaries are no requests to the graph itself.
-    """
-    if bundle.manifest.axes.get("states"):
-        raise InputError(
-            f"{bundle.path} was proven on sequences, whose states `edgehone serve` and `edgehone run` feed back, and "
-            "this target runs single steps",
-            hint=f"edgehone package {bundle.path} --for container",
-        )
+    """Return requests to a graph with the proven artifact's outputs. Raises InputError for a bundle without them."""
     if bundle.canaries is None:
         raise InputError(
             f"{bundle.path} has no canaries, by which a package of a graph is proven",

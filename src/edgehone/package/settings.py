@@ -28,19 +28,25 @@ def refused_draft(program: str) -> str:
 def notes(bundle: Bundle, applied: Collection[str], program: str) -> list[str]:
     """Return what a user must know of settings that the bundle was measured with and the program does not have."""
     settings = bundle.manifest.recipe["settings"]
-    missing = {name: one for name, one in settings.items() if name not in (*applied, *_OF_THE_MACHINE)}
-    drafting = {name: missing.pop(name) for name in SPECULATION if name in missing}
-    found = []
-    if drafting:
-        found.append(
-            f"the speed was measured with {_shown(drafting)}; with {program} no tokens are drafted: they are the "
-            "same ones, each computed in a pass of its own"
-        )
-    if missing:
+    known = (*applied, *_OF_THE_MACHINE, *SPECULATION)
+    found = drafting_notes(bundle, program)
+    if missing := {name: one for name, one in settings.items() if name not in known}:
         found.append(
             f"the figures were measured with {_shown(missing)}, which is not set with {program}: tokens may differ"
         )
     return found
+
+
+def drafting_notes(bundle: Bundle, program: str) -> list[str]:
+    """Return what a user must know of a program that does not draft tokens as was measured."""
+    settings = bundle.manifest.recipe["settings"]
+    drafting = {name: settings[name] for name in SPECULATION if name in settings}
+    if not drafting:
+        return []
+    return [
+        f"the speed was measured with {_shown(drafting)}; with {program} no tokens are drafted: they are the "
+        "same ones, each computed in a pass of its own"
+    ]
 
 
 def _shown(settings: dict[str, object]) -> str:

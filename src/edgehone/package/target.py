@@ -86,6 +86,7 @@ class Built:
 
     `parts` says what fills a deliverable, in bytes by name, where the names of its files do not.
     `runs_on` is the instruction set of the programs among the deliverables, None if there are none.
+    `left_out` are files of the artifact, below the bundle, that only edgehone reads: all others are carried, or none.
     """
 
     deliverables: tuple[Deliverable, ...]
@@ -94,6 +95,7 @@ class Built:
     notes: tuple[str, ...] = ()
     parts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     runs_on: Proof | None = None
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

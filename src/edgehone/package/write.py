@@ -106,6 +106,7 @@ def _made(source: _Source, order: Order, out: Path, tell: Callable[[str], None])
         tell(f"building the package for {order.target.NAME}")
         request = Request(source.bundle, source.options, time_of(source.bundle), scratch, tell)
         built = order.target.build(request, staged)
+        _check_complete(source.bundle, built, order.target.NAME)
         package = _complete(staged, source, order, built)
         tell("checking the package with independent tools")
         checks = tuple(order.target.check(staged, built, scratch))
@@ -130,14 +131,14 @@ def _admitted(bundle: Path, order: Order) -> _Source:
     if reason := order.target.refuses(opened):
         raise InputError(
             f"{bundle} cannot be packaged for {order.target.NAME}: {reason}",
-            hint=_others(opened),
+            hint=_others(opened, order.target.NAME),
         )
     return _Source(opened, verified, options, warnings)
 
 
-def _others(bundle: Bundle) -> str:
-    """Return what can be made of a bundle that a target refuses."""
-    targets = [registry.load(name) for name in registry.names()]
+def _others(bundle: Bundle, target: str) -> str:
+    """Return what can be made of a bundle that a target does not take."""
+    targets = [registry.load(name) for name in registry.names() if name != target]
     names = [one.NAME for one in targets if one.refuses(bundle) is None]
     if not names:
         return "edgehone package --list tells what each target runs"
@@ -194,6 +195,17 @@ def _complete(staged: Path, source: _Source, order: Order, built: Built) -> Pack
         (staged / SIGNATURE).write_bytes(seal(signature_statement(order.out.name, digests), order.key))
         (staged / SIGNATURE).chmod(0o644)
     return package
+
+
+def _check_complete(bundle: Bundle, built: Built, target: str) -> None:
+    """Raise SetupError if a part of the artifact is carried. Targets that do not carry it name it, as by a digest."""
+    files = {one.relative_to(bundle.path).as_posix() for one in bundle.artifact.rglob("*") if one.is_file()}
+    carried = files & {one.bundle for one in built.carried}
+    if carried and (missing := sorted(files - carried - set(built.left_out))):
+        raise SetupError(
+            f"the target {target} leaves out {', '.join(missing)}, a part of the artifact",
+            hint=_others(bundle, target),
+        )
 
 
 def _copy_documents(bundle: Bundle, place: Path) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from string import Template
 from typing import Any, Final
 
+from edgehone.backends.llamacpp.speculation import DRAFT
 from edgehone.bundle.read import Bundle
 from edgehone.core.errors import InputError
 from edgehone.package import settings
@@ -77,6 +78,8 @@ def _loading(bundle: Bundle) -> list[str]:
     """Return the programs that load the artifact of a bundle."""
     backend, is_language = bundle.manifest.recipe["backend"], bundle.manifest.kind == "language"
     known = programs()
+    if bundle.manifest.pictures is not None:  # the script of this program opens a model of texts
+        known = {name: one for name, one in known.items() if name != "openvino-genai"}
     if runtime.has_adapter(bundle):
         # The others would load the base alone, or were never seen to take an adapter.
         known = {name: one for name, one in known.items() if name == "llama-server"}
@@ -109,7 +112,10 @@ def build(request: Request, folder: Path) -> Built:
         commands.append(
             _filled("readme-llamafile.md.template", name=name, path=path, artifact="", publisher="")
         )
-    return Built(tuple(deliverables), tuple(carried), f"# {name}\n\n" + "\n".join(commands), tuple(notes))
+    # A llamafile has one model: the second one only saves time, and a note says so.
+    left_out = (f"artifact/{DRAFT}",) if "llamafile" in chosen else ()
+    readme = f"# {name}\n\n" + "\n".join(commands)
+    return Built(tuple(deliverables), tuple(carried), readme, tuple(notes), left_out=left_out)
 
 
 def _chosen(request: Request) -> list[str]:
@@ -197,6 +203,7 @@ def _write_for_programs(place: _Place) -> list[str]:
         }
         text = _filled("generate.py.template", **{name: repr(value) for name, value in values.items()})
         (place.folder / "generate.py").write_text(text, "utf-8")
+        notes += settings.drafting_notes(bundle, "generate.py")
     if "huggingface" in place.programs:
         card = model_card.card_of(bundle, place.name, place.request.options.get("base-model"))
         (place.folder / "README.md").write_text(card, "utf-8")

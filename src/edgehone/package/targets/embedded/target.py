@@ -52,7 +52,7 @@ def refuses(bundle: Bundle) -> str | None:
     if settings.has_draft(bundle):
         return settings.refused_draft("the runner")
     if bundle.manifest.pictures is not None or len(list(bundle.artifact.glob("*.gguf"))) != 1:
-        return "its artifact has more than one GGUF file (a vision-language model); the runner loads one"
+        return "it consists of several GGUF files (vision-language, an adapter), and the runner loads one"
     return None
 
 

@@ -41,8 +41,8 @@ BUDGET: int | None = None
 
 def refuses(bundle: Bundle) -> str | None:
     """Return why ONNX Runtime cannot run the bundle's artifact."""
-    if bundle.manifest.decoding is not None:
-        return graphs.TWO_PARTS
+    if reason := graphs.refused(bundle):
+        return reason
     backend = bundle.manifest.recipe["backend"]
     if backend not in graphs.ONNX_BACKENDS:
         return (

@@ -13,11 +13,12 @@ from pathlib import Path
 from string import Template
 from typing import Any, Final
 
-from edgehone.backends.openvino.ir import MODEL
+from edgehone.backends.openvino.ir import MODEL, PORTS
 from edgehone.backends.openvino.session import COMMON
 from edgehone.bundle.read import Bundle
 from edgehone.core.errors import InputError
 from edgehone.package import canary_files, graphs
+from edgehone.package.settings import drafting_notes
 from edgehone.package.target import Built, Carried, Check, Deliverable, Option, Request, Tool
 from edgehone.package.targets.ovms import checks
 
@@ -50,8 +51,8 @@ _TEMPLATE = "chat_template.jinja"
 
 def refuses(bundle: Bundle) -> str | None:
     """Return why OpenVINO Model Server cannot serve the bundle's artifact."""
-    if bundle.manifest.decoding is not None:
-        return graphs.TWO_PARTS
+    if reason := graphs.refused(bundle):
+        return reason
     backend = bundle.manifest.recipe["backend"]
     if backend != "openvino":
         return f"its artifact is {backend}'s; OpenVINO Model Server is packaged with what the backend openvino builds"
@@ -83,7 +84,13 @@ def build(request: Request, folder: Path) -> Built:
         version=graphs.version_of(bundle, "openvino"),
         architecture=bundle.manifest.device["architecture"],
     )
-    return Built((Deliverable("models", "repository"),), carried, readme, tuple(_notes(request, device)))
+    return Built(
+        (Deliverable("models", "repository"),),
+        carried,
+        readme,
+        tuple(_notes(request, device)),
+        left_out=(f"artifact/{PORTS}",),  # the names that the inputs had in the original, for `edgehone run`
+    )
 
 
 def check(folder: Path, built: Built, scratch: Path) -> Sequence[Check]:
@@ -155,6 +162,7 @@ def _plugin(bundle: Bundle, device: str) -> dict[str, Any]:
 def _notes(request: Request, device: str) -> list[str]:
     settings = request.bundle.manifest.recipe["settings"]
     notes = ["OpenVINO Model Server was not run; the layout was compared with its documents"]
+    notes += drafting_notes(request.bundle, "this configuration")
     if request.options.get("acceleration") == _BOTH and request.bundle.manifest.kind == "language":
         notes.append(
             f"acceleration={_BOTH} is not met: the server runs a language model on one device, here {device}; "

@@ -58,8 +58,8 @@ _DEFAULT_BATCH = 8
 
 def refuses(bundle: Bundle) -> str | None:
     """Return why the target cannot serve the bundle's artifact by Triton."""
-    if bundle.manifest.decoding is not None:
-        return graphs.TWO_PARTS
+    if reason := graphs.refused(bundle):
+        return reason
     if bundle.manifest.kind == "language":
         return (
             "Triton's onnxruntime and python backends answer a request in one run of a graph, and a language model "
