@@ -21,7 +21,7 @@ from edgehone.execution.job import Input, Job
 from edgehone.execution.threads import threads_of
 from edgehone.package.document import DOCUMENTS
 from edgehone.package.target import Check
-from edgehone.serve.proof import Proof
+from edgehone.serve.proof import Proof, comparing
 
 
 @dataclass(frozen=True)
@@ -58,26 +58,23 @@ def check_answers(name: str, folder: Path, answering: Answering) -> Check:
 def _prove(
     manifest: Manifest, canaries: Sequence[Mapping[str, Any]], answering: Answering, env: environment.Env
 ) -> Proof:
-    """Compare whole answers, and those that differ again token by token, each after the proven beginning.
-
-    So one different token, which another processor's arithmetic may give, does not count as many (`serve.proof`).
-    """
-    proven = [list(one["answer"]) for one in canaries]
-    prompts = [list(one["prompt"]) for one in canaries]
-    found = _answers(_job(manifest, prompts, max(map(len, proven)), answering, env))
-    differing = [at for at, answer in enumerate(proven) if list(found[at][: len(answer)]) != answer]
-    steps = [(at, place) for at in differing for place in range(len(proven[at]))]
-    tokens = sum(map(len, proven))
-    if not steps:
-        return Proof(tokens, tokens)
-    begun = [prompts[at] + proven[at][:place] for at, place in steps]
-    given = _answers(_job(manifest, begun, 1, answering, env))
-    wrong = sum(list(one[:1]) != [proven[at][place]] for (at, place), one in zip(steps, given, strict=True))
-    return Proof(tokens - wrong, tokens)
+    """Ask as `edgehone serve` asks its engine (`serve.proof`), a job for all questions that can be asked together."""
+    comparison = comparing([one["answer"] for one in canaries])
+    asked = next(comparison)
+    while True:
+        begun = [
+            [*canaries[one.canary]["prompt"], *canaries[one.canary]["answer"][: one.after]] for one in asked
+        ]
+        most = max(len(canaries[one.canary]["answer"]) - one.after for one in asked)
+        try:
+            asked = comparison.send(_answers(_job(manifest, begun, most, answering, env)))
+        except StopIteration as done:
+            found: Proof = done.value
+            return found
 
 
-def _answers(job: Job) -> list[list[int]]:
-    answers: list[list[int]] = run_foreground(job, quiet=True)["answers"]
+def _answers(job: Job) -> list[Sequence[int]]:
+    answers: list[Sequence[int]] = run_foreground(job, quiet=True)["answers"]
     return answers
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Coroutine, Generator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from edgehone.core.errors import JobError
 from edgehone.serve.link import Link
@@ -41,31 +42,52 @@ class Proof:
         return f"{different} of the {self.tokens} tokens of the canaries {'differs' if different == 1 else 'differ'}"
 
 
-async def prove(link: Link, canaries: Sequence[Canary]) -> Proof:
-    """Ask the engine for the canaries. Raises JobError if it does not answer.
+@dataclass(frozen=True)
+class Question:
+    """Which canary an engine is asked to continue, by its place, and after how many tokens of its proven answer."""
 
-    After a token that differs the rest is asked for again, after the proven beginning with the proven token, so that
-    one different token does not count as many.
+    canary: int
+    after: int
+
+
+def comparing(proven: Sequence[Sequence[int]]) -> Generator[list[Question], list[Sequence[int]], Proof]:
+    """Compare an engine's answers with the proven ones; returns the proof.
+
+    Yields questions that can be asked together, and is sent their answers: at first all canaries. After a token that
+    differs the rest is asked for again, after the proven beginning with the proven token, so that one different token
+    does not count as many.
     """
-    answers = await asyncio.gather(*(_answer(link, one, len(one.answer)) for one in canaries))
-    equal = 0
-    for canary, answer in zip(canaries, answers, strict=True):
-        equal += await _equal_tokens(link, canary, answer)
-    return Proof(equal, sum(len(one.answer) for one in canaries))
+    equal, asked = 0, [Question(at, 0) for at in range(len(proven))]
+    while asked:
+        answers = yield asked
+        again = []
+        for one, answer in zip(asked, answers, strict=True):
+            rest = proven[one.canary][one.after :]
+            pairs = enumerate(zip(answer, rest, strict=False))
+            same = next((at for at, (token, right) in pairs if token != right), min(len(answer), len(rest)))
+            equal += same
+            if same + 1 < len(rest):  # the token after them differs
+                again.append(Question(one.canary, one.after + same + 1))
+        asked = again
+    return Proof(equal, sum(map(len, proven)))
 
 
-async def _equal_tokens(link: Link, canary: Canary, answer: Sequence[int]) -> int:
-    """Return how many tokens the engine gives after the proven ones before them; `answer` is its whole answer."""
-    equal = at = 0
+async def prove(link: Link, canaries: Sequence[Canary]) -> Proof:
+    """Ask the engine for the canaries. Raises JobError if it does not answer."""
+    comparison = comparing([one.answer for one in canaries])
+    asked = next(comparison)
     while True:
-        rest = canary.answer[at:]
-        pairs = enumerate(zip(answer, rest, strict=False))
-        same = next((number for number, (one, proven) in pairs if one != proven), min(len(answer), len(rest)))
-        equal, at = equal + same, at + same + 1  # the token after them differs
-        if at >= len(canary.answer):
-            return equal
-        begun = replace(canary, prompt=(*canary.prompt, *canary.answer[:at]))
-        answer = await _answer(link, begun, len(canary.answer) - at)
+        answers = await asyncio.gather(*(_answered(link, canaries[one.canary], one.after) for one in asked))
+        try:
+            asked = comparison.send(answers)
+        except StopIteration as done:
+            found: Proof = done.value
+            return found
+
+
+def _answered(link: Link, canary: Canary, after: int) -> Coroutine[Any, Any, Sequence[int]]:
+    begun = replace(canary, prompt=(*canary.prompt, *canary.answer[:after]))
+    return _answer(link, begun, len(canary.answer) - after)
 
 
 async def _answer(link: Link, canary: Canary, count: int, seconds: float | None = SECONDS) -> tuple[int, ...]:
