@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from edgehone.serve.ahead import GRAPH, LANGUAGE, TEXT, expected
+from edgehone.bundle.schema import CERTIFICATION
+from edgehone.model.digest import digest_file
+from edgehone.serve.ahead import GRAPH, LANGUAGE, TEXT, expected, unknown_files
 
 
 def bundle(folder: Path, **fields: Any) -> Path:
@@ -73,3 +76,17 @@ def test_of_damaged_bundles_there_are_none(
 ) -> None:
     monkeypatch.setenv("EDGEHONE_PYTHON_LLAMACPP", sys.executable)
     assert not list(expected([tmp_path / "none", bundle(tmp_path / "bundle", **fields)]))
+
+
+def test_files_are_hashed_ahead_unless_their_digests_are_known(tmp_path: Path, own_home: Path) -> None:
+    text = bundle(tmp_path / "text", kind="language", recipe=recipe("llamacpp"))
+    (text / "artifact" / "deeper").mkdir(parents=True)
+    files = [text / "artifact" / "model.gguf", text / "artifact" / "deeper" / "other"]
+    for path in files:
+        path.write_bytes(b"1")
+    os.mkfifo(text / "artifact" / "pipe")
+    assert sorted(unknown_files([text, tmp_path / "missing"])) == sorted(files)
+    digest_file(files[0], own_home / "digests")
+    assert list(unknown_files([text])) == files[1:]
+    (text / CERTIFICATION[0]).write_text("{}")  # verified whole, whenever it is served
+    assert sorted(unknown_files([text])) == sorted(files)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgehone.bundle.schema import CERTIFICATION, DECISION, LARGEST, MANIFEST, SIGNATURE
+from edgehone.model.early_digests import early_digest
 
 # They are read whole, so one that is too large is refused before it is hashed. A signature has a limit of its own.
 _DOCUMENTS = {MANIFEST, DECISION, *CERTIFICATION} - {SIGNATURE}
@@ -151,7 +152,7 @@ def _digest(entry: _Entry) -> tuple[str, str | None]:
         handle = os.open(entry.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
         with open(handle, "rb", buffering=0) as file:  # noqa: PTH123 - a descriptor, not a path
             before = os.fstat(handle)
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            digest = early_digest(handle) or hashlib.file_digest(file, "sha256").hexdigest()
             after = os.fstat(handle)
     except OSError as error:
         return "", f"cannot be read: {error.strerror or error}"

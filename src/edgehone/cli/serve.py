@@ -13,7 +13,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -67,7 +67,8 @@ def _serve(args: argparse.Namespace) -> int:
     import gc
 
     from edgehone.execution.service import begun, waiting
-    from edgehone.serve.ahead import expected
+    from edgehone.model.early_digests import hashing
+    from edgehone.serve.ahead import expected, unknown_files
     from edgehone.serve.listening import bind
     from edgehone.serve.settings import read_settings
     from edgehone.serve.state import state_folder
@@ -83,12 +84,15 @@ def _serve(args: argparse.Namespace) -> int:
         with _extra():
             listening = replace(_listening(settings), take_over=args.take_over)
             keys = _keys(settings, verification)
+        bundles = [Path(one.path) for one in settings.bundles.values()]
         with (
             closing(bind(listening)) as bound,
             state_folder(settings.state) as state,
-            waiting(expected(Path(one.path) for one in settings.bundles.values())),
+            ExitStack() as until_the_end,
         ):
-            served = _served(settings, state, verification)
+            with hashing(unknown_files(bundles)):
+                until_the_end.enter_context(waiting(expected(bundles)))
+                served = _served(settings, state, verification)
             # The engines load their models while the server is imported.
             with begun(job for one in served for job in one.jobs):
                 return _run_server(_Server(args.json, settings, listening, bound, state, keys), served)

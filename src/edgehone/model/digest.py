@@ -12,6 +12,7 @@ from pathlib import Path
 
 from edgehone.core.errors import ModelError
 from edgehone.core.files import open_regular
+from edgehone.model.early_digests import early_digest
 from edgehone.model.info import ModelInfo
 
 # Names of blobs with the SHA-256 of their content; those of 40 digits are digests of Git and are not compared.
@@ -32,12 +33,21 @@ def digest_file(path: Path, cache: Path | None = None) -> str:
             known = _recall(entry, state) if entry is not None else None
             if known is not None:
                 return known
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            digest = early_digest(file.fileno()) or hashlib.file_digest(file, "sha256").hexdigest()
             if entry is not None and _state(file.fileno()) == state:
                 _remember(entry, state, digest)
     except OSError as error:
         raise ModelError(f"cannot read {path}: {error.strerror or error}") from error
     return digest
+
+
+def is_remembered(path: Path, cache: Path) -> bool:
+    """Return whether `digest_file` would not read a file."""
+    try:
+        with open_regular(path) as file:
+            return _recall(cache / _entry_name(path), _state(file.fileno())) is not None
+    except OSError:
+        return False
 
 
 def digest_model(info: ModelInfo, cache: Path | None = None) -> str:

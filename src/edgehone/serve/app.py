@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -73,10 +75,14 @@ def build(
         *health.operations(),
     ]
     changes = [*(admin.operations() if admin else ()), *operators]
-    described = _json(200, document([*operations, *changes], version("edgehone"), keys=bool(keys)))
+
+    @cache
+    def described() -> Response:
+        return _json(200, document([*operations, *changes], version("edgehone"), keys=bool(keys)))
 
     async def openapi(request: Request) -> Response:
-        return described
+        # Not before it is asked for: it takes as long as a tenth of a server's start.
+        return await asyncio.to_thread(described)
 
     routes = [
         *(Route(one.method, one.path, guard.of(one)) for one in operations),

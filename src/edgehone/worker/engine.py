@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from edgehone.backends.capabilities import EngineBackend, VisionBackend, require
@@ -34,8 +35,11 @@ def serve(job: WorkerJob) -> dict[str, Any]:
     answered, the number of requests that came to their end.
     """
     lines = Lines(job.args["channel"])
-    engine = _open(job)
-    serving = _Serving(engine, lines, Answers(_texts(job, engine), paced=bool(engine.processes)))
+    with ThreadPoolExecutor(1) as beside:
+        # A tokenizer with many words takes as long to load as a small model.
+        text = beside.submit(_text, job)
+        engine = _open(job)
+    serving = _Serving(engine, lines, Answers(_texts(*text.result(), engine), paced=bool(engine.processes)))
     state = {
         "options": sorted(engine.options),
         "processes": list(engine.processes),
@@ -62,13 +66,17 @@ def _open(job: WorkerJob) -> Engine:
     return require(backend, EngineBackend).open_engine(artifact, settings, job, job.args["places"])
 
 
-def _texts(job: WorkerJob, engine: Engine) -> Callable[[Sequence[str]], AnswerText]:
+def _text(job: WorkerJob) -> tuple[Text, RuntimeTokenizer]:
+    """Load the tokenizer of the bundle, if it has one; else that of the runtime is needed, which is not opened yet."""
+    session = RuntimeTokenizer(job)
+    return Text(job, session), session
+
+
+def _texts(text: Text, session: RuntimeTokenizer, engine: Engine) -> Callable[[Sequence[str]], AnswerText]:
     """Return a function that begins the text of an answer.
 
     The tokenizer of the bundle decodes; without one the runtime does, by itself or by a session that is opened for it.
     """
-    session = RuntimeTokenizer(job)
-    text = Text(job, session)
     if text.source == "runtime" and isinstance(engine, TextEngine):
         token_bytes = engine.token_bytes
         return lambda stops: AnswerText(None, stops, token_bytes)
