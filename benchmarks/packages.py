@@ -120,8 +120,8 @@ def _line(row: Mapping[str, Any]) -> str:
     parts += [f"by hand: {row['by_hand']}"] if "by_hand" in row else []
     for what, one in row.get("start_seconds", {}).items():
         parts.append(f"ready {what} in {one['median']:.2f} s ({one['low']:.2f}–{one['high']:.2f})")
-    if ratio := row.get("start_ratio"):
-        parts.append(f"ratio {ratio['value']:.2f} ({ratio['low']:.2f}–{ratio['high']:.2f})")
+    for what, one in row.get("start_ratios", {}).items():
+        parts.append(f"ratio to {what} {one['value']:.2f} ({one['low']:.2f}–{one['high']:.2f})")
     return "; ".join(parts)
 
 
