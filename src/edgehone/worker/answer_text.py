@@ -20,11 +20,11 @@ from edgehone.worker.text_stream import TextStream
 if TYPE_CHECKING:
     from edgehone.worker.stable_text import StableText
 
-# The least number of seconds between two pieces of an answer: still 60 a second.
-INTERVAL = 0.015
+# The least number of seconds between two pieces of an answer: still 33 a second.
+INTERVAL = 0.03
 # All answers together have about so many pieces a second at most, each of which costs the processors of the model some
 # 0.2 ms; but each answer has one after so many seconds, with which text still flows.
-_PIECES_A_SECOND, _LONGEST_INTERVAL = 300, 0.065
+_PIECES_A_SECOND, _LONGEST_INTERVAL = 200, 0.065
 
 
 @dataclass(frozen=True)
@@ -95,8 +95,8 @@ class Answers:
     def __init__(self, text_of: Callable[[Sequence[str]], AnswerText], *, paced: bool = False) -> None:
         """`text_of` begins a text that ends before one of some stop strings.
 
-        `paced`: the engine itself looks for tokens at intervals (`llamacpp`). They are longer than `INTERVAL`, so that
-        no token waits twice.
+        `paced`: the engine itself looks for tokens at intervals (`llamacpp`). They are longer than half of `INTERVAL`,
+        so that no token waits twice.
         """
         self._text_of, self._paced = text_of, paced
         self._open: dict[int, _Open] = {}
@@ -127,7 +127,7 @@ class Answers:
         return found
 
     def _next(self, told: float) -> float:
-        return told + INTERVAL if self._paced else next_piece(told, len(self._open))
+        return told + INTERVAL / 2 if self._paced else next_piece(told, len(self._open))
 
 
 def next_piece(told: float, answers: int) -> float:
