@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import math
 import statistics
 import sys
+import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
@@ -12,6 +14,8 @@ from pathlib import Path
 
 import edgehone
 from benchmarks.serving.service import service_of
+from benchmarks.serving.spent import Spent
+from edgehone.evaluation.statistics import mean_interval
 from edgehone.inputs.texts import shipped
 from edgehone.serve.load.client import Answered, Client
 from edgehone.serve.load.loads import closed, completion, served, windows
@@ -23,7 +27,7 @@ from edgehone.serve.text_process import TextProcess
 CLIENTS = (1, 4, 16)
 ROUNDS, PAIRS = 5, 50
 ROUND_SECONDS, MOST_REQUESTS = 1.0, 8  # a client sends so many requests that a round takes about this long
-LEAST_RATIO, MOST_ADDED_MS, MOST_MEMORY_MB = 0.95, 1.0, 80.0
+LEAST_RATIO, MOST_ADDED_MS, MOST_MEMORY_MB, MOST_LATER_S = 0.95, 1.0, 80.0, 2.0
 
 # Answers prompts, lists of ids, with so many clients at a time and so many tokens each. Returns tokens a second.
 Alone = Callable[[Sequence[Sequence[int]], int, int], Awaitable[float]]
@@ -53,9 +57,9 @@ async def beside_the_engine(bundles: Sequence[Path], rounds: int = ROUNDS) -> tu
     """Return the table of all bundles, and the goals that are missed."""
     head = "".join(f"| {clients} clients: served, alone, ratio " for clients in CLIENTS)
     lines = [
-        f"| bundle | prompt + answer {head}| added to the first token "
-        "| memory: server, text, engine's Python | ready after |",
-        "| --- " * (5 + len(CLIENTS)) + "|",
+        f"| bundle | prompt + answer {head}| processor time of a request: server, text, client "
+        "| added to the first token | memory: server, text, engine's Python | ready after: server, engine alone |",
+        "| --- " * (6 + len(CLIENTS)) + "|",
     ]
     problems: list[str] = []
     for path in bundles:
@@ -71,12 +75,17 @@ async def _measure(path: Path, rounds: int, problems: list[str]) -> list[list[st
     async with AsyncExitStack() as stack:
         started = await stack.enter_async_context(server(path, "--parallel", str(max(CLIENTS))))
         memory = started.memory()
-        alone = _llama_server(started) if started.llama_server else await _in_process(bundle, stack)
+        opened: float | None = None
+        if started.llama_server:
+            alone = _llama_server(started)
+        else:
+            alone, opened = await _in_process(bundle, stack)
         for shape in SHAPES:
             count = 2 * (1 + rounds * MOST_REQUESTS) * sum(CLIENTS) + 2 * PAIRS
             prompts = await _prompts(bundle, shape, count)
-            rates = _Rates(bundle, started, alone, iter(prompts), shape, rounds)
+            rates = _Rates(bundle, started, alone, iter(prompts), shape, rounds, Spent(started))
             cells = [await rates.compare(clients, problems) for clients in CLIENTS]
+            cells.append(rates.spent.told())
             cells.append(await _first_token(rates, problems) if started.llama_server else "–")
             ids = statistics.mean(len(one.ids) for one in prompts)
             lines.append([path.name, f"{ids:.0f} + {shape.tokens}", *cells])
@@ -84,7 +93,12 @@ async def _measure(path: Path, rounds: int, problems: list[str]) -> list[list[st
         own = memory["server"] + memory["text"]
         if own > MOST_MEMORY_MB:
             problems.append(f"{bundle.name}: {own:.0f} MB beside the engine")
-    return [[*line, f"{parts} MB", f"{started.seconds:.1f} s"] for line in lines]
+        if opened is not None and started.seconds > opened + MOST_LATER_S:
+            problems.append(
+                f"{bundle.name}: ready {started.seconds - opened:.1f} s later than the engine alone"
+            )
+        ready = f"{started.seconds:.1f} s, " + ("–" if opened is None else f"{opened:.1f} s")
+    return [[*line, f"{parts} MB", ready] for line in lines]
 
 
 async def _prompts(bundle: ServedLanguage, shape: Shape, count: int) -> list[Prompt]:
@@ -106,19 +120,21 @@ class _Rates:
     supply: Iterator[Prompt]
     shape: Shape
     rounds: int
+    spent: Spent
 
     async def compare(self, clients: int, problems: list[str]) -> str:
-        """Compare in alternating rounds, after one that warms up."""
+        """Compare in alternating rounds, after one that warms up. The ratio is a geometric mean with its t interval."""
         rate, _ = await self._round(clients, 1)
         requests = max(1, min(MOST_REQUESTS, round(rate * ROUND_SECONDS / (clients * self.shape.tokens))))
         both = [await self._round(clients, requests) for _ in range(self.rounds)]
-        ratios = [one / other for one, other in both]
-        ratio = statistics.median(ratios)
+        found = mean_interval([math.log(one / other) for one, other in both])
+        ratio = math.exp(found.value)
+        low, high = (math.exp(one) if one is not None else math.nan for one in (found.low, found.high))
         if ratio < LEAST_RATIO:
             told = f"{self.bundle.name}, {clients} clients, answers of {self.shape.tokens} tokens"
             problems.append(f"{told}: {ratio:.2f} of the engine's throughput")
         ours, theirs = (statistics.median(rates) for rates in zip(*both, strict=True))
-        return f"{ours:.0f}, {theirs:.0f} tokens/s, {ratio:.2f} ({min(ratios):.2f}–{max(ratios):.2f})"
+        return f"{ours:.0f}, {theirs:.0f} tokens/s, {ratio:.2f} ({low:.2f}–{high:.2f})"
 
     async def _round(self, clients: int, requests: int) -> tuple[float, float]:
         """Return the tokens a second of the server and of the engine alone."""
@@ -131,7 +147,10 @@ class _Rates:
             body = completion(self.bundle.name, prompts[number], self.shape.tokens)
             return await client.post("/v1/completions", body)
 
-        return _rate(await closed(self.started.port, ask, clients, len(prompts) // clients))
+        begun = self.spent.now()
+        rate = _rate(await closed(self.started.port, ask, clients, len(prompts) // clients))
+        self.spent.add(begun, len(prompts))
+        return rate
 
 
 def _llama_server(started: Started) -> Alone:
@@ -146,17 +165,19 @@ def _llama_server(started: Started) -> Alone:
     return alone
 
 
-async def _in_process(bundle: ServedLanguage, stack: AsyncExitStack) -> Alone:
-    """Open the engine a second time, without a server, and return a function that asks it."""
-    job = replace(bundle.engine, call="benchmarks.serving.alone:serve")
+async def _in_process(bundle: ServedLanguage, stack: AsyncExitStack) -> tuple[Alone, float]:
+    """Open the engine a second time, without a server. Returns a function that asks it, and the seconds it took."""
+    job, begun = replace(bundle.engine, call="benchmarks.serving.alone:serve"), time.perf_counter()
     channel = await stack.enter_async_context(service_of(job))
+    await channel.ask({"clients": 1, "count": 1, "ends": [], "prompts": []}, 600)
+    opened = time.perf_counter() - begun
 
     async def alone(prompts: Sequence[Sequence[int]], clients: int, tokens: int) -> float:
         message = {"clients": clients, "count": tokens, "ends": list(bundle.ends), "prompts": list(prompts)}
         answer = await channel.ask(message, 600)
         return float(answer["tokens"] / answer["seconds"])
 
-    return alone
+    return alone, opened
 
 
 async def _first_token(rates: _Rates, problems: list[str]) -> str:
