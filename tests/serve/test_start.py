@@ -60,6 +60,33 @@ def test_a_changed_bundle(spoiled: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert file.name in refused(capsys, spoiled, "--port", 0)
 
 
+@pytest.mark.usefixtures("finished")
+def test_foreign_bundles(spoiled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "config.json").write_text('{"model_type": "llama"}')
+    assert "manifest.json" in refused(capsys, model, "--port", 0)
+    recipe = json.loads((spoiled / "manifest.json").read_text())["recipe"]
+    change(spoiled, recipe={**recipe, "backend": "tensorrt"})
+    assert "tensorrt" in refused(capsys, spoiled, "--port", 0)
+    change(spoiled, recipe=recipe)
+    manifest = json.loads((spoiled / "manifest.json").read_text())
+    (spoiled / "manifest.json").write_text(json.dumps({**manifest, "schema": 1000}))
+    assert "has schema 1000" in refused(capsys, spoiled, "--port", 0)
+
+
+@pytest.mark.usefixtures("finished")
+def test_half_a_bundle(spoiled: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    manifest = spoiled / "manifest.json"
+    whole = manifest.read_bytes()
+    for part in (whole[: len(whole) // 2], b"", b"{}"):
+        manifest.write_bytes(part)
+        assert "manifest.json" in refused(capsys, spoiled, "--port", 0)
+    manifest.write_bytes(whole)
+    shutil.rmtree(spoiled / "artifact")
+    assert "artifact" in refused(capsys, spoiled, "--port", 0)
+
+
 def test_two_bundles_of_one_name(
     finished: Finished, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
