@@ -20,6 +20,7 @@ from edgehone.backends.llamacpp import scales as scales_of
 from edgehone.backends.llamacpp.codes import LAYOUTS, codes, with_codes
 from edgehone.backends.llamacpp.scales import FORMS, Form, Scales
 from edgehone.backends.shared.gptq import Factor
+from edgehone.backends.shared.products import add_product, product
 
 if TYPE_CHECKING:
     import numpy as np
@@ -73,7 +74,7 @@ class _State:
         places = np.argsort(factor.order)
         state = cls(form, LAYOUTS[kind][2], present, scales, left, factor.damped, places, left)
         errors = [state.errors(at, form.group) for at in range(0, len(left), form.group)]
-        state.pull = factor.damped @ np.concatenate(errors)[factor.order]
+        state.pull = product(factor.damped, np.concatenate(errors)[factor.order])
         return state
 
     def scale(self, at: int) -> tuple[Floats, Floats]:
@@ -101,9 +102,9 @@ class _State:
         self._improve_codes(at, own, pull)
         changed = self.errors(at, self.form.group)
         self._improve_integers(at, own, pull)
-        pull += own @ (self.errors(at, self.form.group) - changed)
+        add_product(pull, own, self.errors(at, self.form.group) - changed)
         self._improve_codes(at, own, pull)
-        self.pull += along @ (self.errors(at, self.form.group) - before)
+        add_product(self.pull, along, self.errors(at, self.form.group) - before)
 
     def _improve_codes(self, at: int, own: Floats, pull: Floats) -> None:
         """Move each code of a group to its best level; `pull` is kept up with the changes."""
@@ -176,7 +177,7 @@ class _State:
         if wide_low is not None and self.scales.low is not None:
             change -= wide_low * np.where(better, moved_low, 0)
             self.scales.low[block] = np.where(better, new_low, self.scales.low[block])
-        self.pull += columns @ change
+        add_product(self.pull, columns, change)
 
 
 @dataclass(frozen=True)
@@ -194,14 +195,14 @@ class _Directions:
         """`along` [columns, rows] are the weights' changes with the scale, -`lows` (default: -1) with the zero."""
         import numpy as np
 
-        far = own @ along
+        far = product(own, along)
         a, b = (along * far).sum(0), (along * pull).sum(0)
         if not zeros:
             nothing = np.zeros_like(a)
             return cls(a, b, nothing, nothing, nothing)
         if lows is None:
             return cls(a, b, np.full_like(a, own.sum()), -pull.sum(0), -far.sum(0))
-        return cls(a, b, (lows * (own @ lows)).sum(0), -(lows * pull).sum(0), -(lows * far).sum(0))
+        return cls(a, b, (lows * product(own, lows)).sum(0), -(lows * pull).sum(0), -(lows * far).sum(0))
 
     def best_scale(self) -> Any:
         """Return the change of the scale at the minimum over both."""

@@ -30,6 +30,7 @@ from edgehone.backends.sessions import (
 from edgehone.backends.shared import gptq
 from edgehone.backends.shared.gptq import Factor, Levels
 from edgehone.backends.shared.moments import Group, Moments, recorded
+from edgehone.backends.shared.products import each_in_a_thread, product
 from edgehone.formats.gguf import read_header
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float32]
 
-# Weights that are rounded at a time; each takes about 30 bytes meanwhile.
+# Weights that a thread rounds at a time; each takes about 30 bytes meanwhile.
 _CHUNK = 1 << 22
 
 
@@ -176,6 +177,7 @@ class _Target:
     name_of: Callable[[str], str | None]
     data: Any
     thorough: bool
+    threads: int
     refined: int = 0
     unfed: int = 0
 
@@ -193,6 +195,7 @@ class _Target:
             name_of,
             target.data,
             is_thorough(parameters, 8 * path.stat().st_size / parameters),
+            job.threads,
         )
 
     def flush(self) -> None:
@@ -219,12 +222,15 @@ class _Target:
         self.refined += tensor.tensor_type.name in LAYOUTS
         places = None if module is None else same_rows(module.weight.numpy(), origin)
         self.unfed += module is not None and places is None
-        step = max(1, _CHUNK // width)
-        for at in range(0, rows, step):
+        step = max(1, min(_CHUNK // width, -(-rows // self.threads)))
+
+        def refine_part(at: int) -> None:
             part = slice(at, min(at + step, rows))
             values = self._refine_rows(tensor, origin, part, factor, moved)
             if places is not None:
                 module.weight.numpy()[places[part]] = values
+
+        each_in_a_thread(refine_part, range(0, rows, step), self.threads)
 
     def _refine_rows(
         self, tensor: Any, origin: Any, part: slice, factor: Factor, moved: Floats | None
@@ -238,7 +244,7 @@ class _Target:
         if kind in LAYOUTS:
             weights = gguf.dequantize(np.asarray(origin.data[part]), origin.tensor_type)
             if moved is not None:
-                weights = weights + weights @ moved
+                weights = weights + product(weights, moved)
             better = better_codes(kind, raw.reshape(-1), weights, factor)
             if self.thorough:
                 better = descent.descend(kind, better, weights, factor, SWEEPS)

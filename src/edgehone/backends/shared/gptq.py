@@ -14,6 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from edgehone.backends.shared.products import add_product, inverse_of_lower, product
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -26,8 +28,6 @@ COLUMNS = 128
 DAMPING = 0.01
 # Columns that are updated one by one. Their rows stay in the second-level cache.
 _LEAF = 16
-# Below this size a triangular matrix is inverted by LAPACK, whose Cholesky in numpy's wheels is slow for large ones.
-_SMALL = 128
 _MORE_DAMPING = 10.0
 
 
@@ -74,7 +74,7 @@ def factor(moments: Floats, sort: bool = True) -> Factor:
         damped[np.diag_indices_from(damped)] = diagonal[order] + np.float32(damping)
         try:
             # The factor of the reversed matrix, reversed, is the upper one of the inverse.
-            upper = _inverse_of_lower(np.ascontiguousarray(damped[::-1, ::-1]))[::-1, ::-1]
+            upper = inverse_of_lower(np.ascontiguousarray(damped[::-1, ::-1]))[::-1, ::-1]
             break
         except np.linalg.LinAlgError:
             damping *= _MORE_DAMPING
@@ -95,28 +95,8 @@ def shift(cross: Floats, found: Factor, share: float) -> Floats:
     left: Floats = cross[np.ix_(order, order)]
     left -= found.damped
     left[np.diag_indices_from(left)] += np.diag(found.damped) - found.own
-    cross[np.ix_(order, order)] = (left @ found.upper.T) @ found.upper * np.float32(share)
+    cross[np.ix_(order, order)] = product(product(left, found.upper.T), found.upper) * np.float32(share)
     return cross
-
-
-def _inverse_of_lower(matrix: Floats) -> Floats:
-    """Return L⁻¹ of the Cholesky decomposition L·Lᵀ of a matrix, by halves, in matrix products.
-
-    Raises LinAlgError if the matrix is not positive definite.
-    """
-    import numpy as np
-
-    size = len(matrix)
-    if size <= _SMALL:
-        lower = np.linalg.cholesky(matrix)
-        return np.tril(np.linalg.inv(lower)).astype(np.float32)
-    half = size // 2
-    inverse = np.zeros_like(matrix)
-    inverse[:half, :half] = first = _inverse_of_lower(matrix[:half, :half])
-    below = matrix[half:, :half] @ first.T
-    inverse[half:, half:] = second = _inverse_of_lower(matrix[half:, half:] - below @ below.T)
-    inverse[half:, :half] = -(second @ (below @ first))
-    return inverse
 
 
 def round_columns(
@@ -167,7 +147,7 @@ def _halved(
         return
     middle = start + ((end - start - 1) // unit + 1) // 2 * unit
     _halved(left, upper, start, middle, unit, each)
-    left[middle:end] -= upper[start:middle, middle:end].T @ left[start:middle]
+    add_product(left[middle:end], upper[start:middle, middle:end].T, left[start:middle], -1.0)
     _halved(left, upper, middle, end, unit, each)
 
 
@@ -175,5 +155,5 @@ def losses(errors: Floats, damped: Floats) -> Floats:
     """Return the squared output error of each row, for weight errors [columns, rows]."""
     import numpy as np
 
-    lost: Floats = np.einsum("ij,ij->j", errors, damped @ errors)
+    lost: Floats = np.einsum("ij,ij->j", errors, product(damped, errors))
     return lost
