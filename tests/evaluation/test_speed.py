@@ -170,6 +170,39 @@ def test_a_round_warms_up_then_times_whole_requests(fake: WorkerJob) -> None:
     assert "conditions" in facts
 
 
+@pytest.mark.parametrize(
+    ("token", "timed", "asked"),
+    [
+        (0.1, worker_speed.LEAST_TURNS, worker_speed.LEAST_TURNS + 1),
+        (1.0, worker_speed.LEAST_TURNS, worker_speed.LEAST_TURNS + 1),
+        (2.0, worker_speed.LONG_TURNS, worker_speed.LONG_TURNS + 1),
+        (10.0, 1, 1),  # the only one of its round
+    ],
+)
+def test_long_requests_are_fewer_and_their_time_is_predicted(
+    fake: WorkerJob, monkeypatch: pytest.MonkeyPatch, token: float, timed: int, asked: int
+) -> None:
+    """Each request has four tokens, on a clock of its own."""
+    now = [0.0]
+
+    def generate(self: FakeSession, ids: list[int], count: int, on_token: object = None) -> Generation:
+        FakeSession.asked += 1
+        begun, now[0] = now[0], now[0] + count * token
+        return Generation(begun, [1] * count, [begun + (place + 1) * token for place in range(count)])
+
+    monkeypatch.setattr(FakeSession, "generate", generate)
+    monkeypatch.setattr(
+        FakeSession, "clock", types.SimpleNamespace(now=lambda: now[0], sleep=None), raising=False
+    )
+    facts = worker_speed.time_requests(fake)
+    assert (len(facts["requests"]), FakeSession.asked) == (timed, asked)
+    assert worker_speed.requests_seconds(4 * token, 0.0) == pytest.approx(now[0])
+
+
+def test_short_requests_go_on_for_the_seconds_of_the_effort() -> None:
+    assert worker_speed.requests_seconds(0.01, 0.3) == pytest.approx(0.31)
+
+
 @pytest.mark.parametrize("extra", [-1, 1])
 def test_a_wrong_count_of_tokens_is_an_error(
     fake: WorkerJob, monkeypatch: pytest.MonkeyPatch, extra: int
@@ -206,6 +239,22 @@ def test_variation_is_missing_where_all_requests_were_disturbed() -> None:
     found = speed.figures([cut_round(0.5)] * 3, Request(50, 5))["latency_cv"]
     assert found.value is None and found.reason == speed.ALL_DISTURBED
     assert speed.figures([cut_round(0.0)] * 3, Request(50, 5))["latency_cv"].value == pytest.approx(0.0)
+
+
+def test_single_requests_vary_between_rounds() -> None:
+    def of(totals: list[float], wait: float = 0.0) -> Any:
+        pieces = [[[1, 0.1, wait * 0.1], [4, total - 0.1, wait * total]] for total in totals]
+        rounds = [
+            one_round(
+                requests=[{"ttft": 0.1, "total": total, "pieces": each}], conditions={"others_share": 0.0}
+            )
+            for total, each in zip(totals, pieces, strict=True)
+        ]
+        return speed.figures(rounds, Request(50, 5))["latency_cv"]
+
+    found = of([20.0, 22.0, 18.0])
+    assert found.value == pytest.approx(0.1) and found.n == 3
+    assert of([20.0]).reason == "one request per round has no variation"
 
 
 def test_waiting_for_other_clients_is_part_of_a_request() -> None:

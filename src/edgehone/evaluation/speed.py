@@ -197,8 +197,14 @@ def _variation(calm: Sequence[Undisturbed]) -> Figure:
     """Return the variation between requests of one process, pooled over the rounds.
 
     Only requests that were undisturbed for at least OWN of their time count, since variation that other programs cause
-    is not the candidate's. Variation between processes is part of the latency's interval instead.
+    is not the candidate's. Variation between processes is part of the latency's interval instead; but of rounds of one
+    long request each there is no other.
     """
+    if len(calm) > 1 and all(len(one.requests) == 1 for one in calm):
+        cv = coefficient_of_variation(
+            [one.requests[0].total for one in calm if one.requests[0].own >= OWN] or [0.0]
+        )
+        return Figure.missing(ALL_DISTURBED, "ratio") if cv is None else Figure(cv, n=len(calm), unit="ratio")
     own = [[timed.total for timed in one.requests if timed.own >= OWN] for one in calm]
     spreads = [(len(one) - 1, cv) for one in own if one and (cv := coefficient_of_variation(one)) is not None]
     if not spreads:

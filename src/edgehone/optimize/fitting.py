@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import replace
+from functools import partial
 from typing import TypedDict
 
 from edgehone.backends.base import Effort, ReferenceBackend
@@ -11,8 +12,10 @@ from edgehone.device.facts import Device
 from edgehone.execution.home import home
 from edgehone.model.info import ModelInfo
 from edgehone.optimize.context import EffortSettings
+from edgehone.optimize.evaluate.speed_rounds import MIN_ROUNDS
 from edgehone.plan.recommend import Fitting
 from edgehone.plan.run_cost import Measuring, RunLimits, promised
+from edgehone.worker.speed import requests_seconds
 
 NO_LIMITS = RunLimits()
 # The share of the memory free at the start of the run that one job may use; the rest is left to the system.
@@ -60,7 +63,11 @@ def fitting_of(
     if model.kind != "language":
         return None
     measuring = Measuring(
-        settings.windows * settings.window, settings.rounds, settings.seconds, settings.budget
+        settings.windows * settings.window,
+        settings.rounds,
+        settings.budget,
+        MIN_ROUNDS,
+        partial(requests_seconds, least=settings.seconds),
     )
     whole = RunLimits(promised(settings.promise, model), limits.memory, limits.disk)
     stored = 8 * model.bytes / model.parameters if model.parameters else None

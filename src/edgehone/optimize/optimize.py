@@ -94,6 +94,8 @@ def _run(setup: Setup, clock: Clock | None) -> Decision:
     trials = setup.trials()
     ctx, original = score_original(in_epoch(setup.ctx, trials))
     setup = setup.with_context(ctx)
+    if again := setup.predicted_again(original.reference):
+        ctx.emit(Event("", detail=again))
     required, weights = setup.required, setup.required.over(ctx.workload.weights)
     study = study_of(ctx, required, weights)
 

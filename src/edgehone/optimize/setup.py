@@ -21,6 +21,7 @@ from edgehone.device.facts import Device
 from edgehone.device.inventory import read_inventory
 from edgehone.evaluation import statistics
 from edgehone.execution.home import home
+from edgehone.execution.store import JobResult
 from edgehone.inputs import workload
 from edgehone.model.inspect import inspect
 from edgehone.optimize.context import RunContext, effort_settings
@@ -37,7 +38,7 @@ from edgehone.plan import building, matrix
 from edgehone.plan.devices import with_device_recipes
 from edgehone.plan.plan import Plan, plan
 from edgehone.plan.recommend import apply_matrix
-from edgehone.plan.run_cost import RunLimits
+from edgehone.plan.run_cost import RunCost, RunLimits, minutes
 from edgehone.plan.target import PredictionTarget
 
 
@@ -51,6 +52,7 @@ class Setup:
     required: Requirements
     notes: tuple[str, ...]
     unready: Mapping[str, str]  # backend -> why its environment could not be installed
+    cost: RunCost | None = None  # of the whole run, where it is predicted
 
     def trials(self) -> list[Trial]:
         """Return a waiting trial for each planned recipe whose backend is ready, and announce it.
@@ -67,6 +69,15 @@ class Setup:
     def with_context(self, ctx: RunContext) -> Setup:
         """Return a copy with another run context."""
         return replace(self, ctx=ctx)
+
+    def predicted_again(self, reference: JobResult) -> str | None:
+        """Return the time of the whole run as predicted from that of the reference; None if neither tells anything."""
+        if self.cost is None or reference.cached:
+            return None
+        again = self.cost.after_reference(reference.seconds).seconds
+        if again.value is None:
+            return None
+        return f"the original was scored in {reference.seconds:.0f} s; predicted in all: {minutes(again)}"
 
 
 def requirements(options: OptimizeOptions, config: Mapping[str, Any]) -> Requirements:
@@ -106,7 +117,7 @@ def set_up(
         required=required,
         machine=executors.target.device,
     )
-    planned_recipes, fitted = _fit(options, config, backends, planned_recipes, executors)
+    planned_recipes, cost, fitted = _fit(options, config, backends, planned_recipes, executors)
     obstacles = building.obstacles(
         building.resources(info, planned_recipes.recipes),
         at_most(free_memory(executors.build.device), options.memory),
@@ -129,7 +140,7 @@ def set_up(
     ctx = replace(
         ctx, prediction_target=target, samples_needed=_samples_needed(required), sweeps_batches=swept
     )
-    return Setup(options, ctx, planned_recipes, required, notes, unready)
+    return Setup(options, ctx, planned_recipes, required, notes, unready, cost)
 
 
 def _fit(
@@ -138,8 +149,8 @@ def _fit(
     backends: Mapping[str, Backend],
     planned: Plan,
     executors: Executors,
-) -> tuple[Plan, tuple[str, ...]]:
-    """Return the plan without what does not fit the effort's time, `--memory` and `--disk`, and notes that say so.
+) -> tuple[Plan, RunCost | None, tuple[str, ...]]:
+    """Return the plan without what does not fit the effort's time, `--memory` and `--disk`, its cost, and notes.
 
     The first note has the predicted time, memory and disk. A search has its own time, and other machines have
     other rates: there nothing is predicted. Raises InputError if nothing fits.
@@ -149,7 +160,7 @@ def _fit(
     origin = reference_backend_for(info)
     fitting = fitting_of(info, origin, options.effort, effort_settings(options.effort, config), limits)
     if fitting is None or options.time or executors.build.name or executors.build.slots:
-        return planned, ()
+        return planned, None, ()
     known = known_about(machine, this_machine(machine), at_most(free_memory(machine), options.memory))
     name = options.workload or evaluator_for(info).default_workload(info)
     work, _ = workload.fit(workload.load(name, config, info.kind), info.context)
@@ -158,7 +169,7 @@ def _fit(
     if not fitted.expected:
         raise InputError(f"nothing fits: {'; '.join(left_out)}", hint="give more with --memory or --disk")
     recipes = tuple(one.recipe for one in fitted.expected)
-    return replace(planned, recipes=recipes), (fitted.cost.sentence(), *left_out)
+    return replace(planned, recipes=recipes), fitted.cost, (fitted.cost.sentence(), *left_out)
 
 
 def _samples_needed(required: Requirements) -> int:

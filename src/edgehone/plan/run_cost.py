@@ -6,8 +6,8 @@ conversion of a backend is always kept, since the others are judged by it, unles
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 from typing import Any
 
@@ -24,12 +24,17 @@ _ALWAYS_IN_TIME = 100_000_000
 
 @dataclass(frozen=True)
 class Measuring:
-    """What an effort measures of each candidate (data/efforts.toml): evaluation tokens, and benchmark rounds."""
+    """What an effort measures of each candidate: evaluation tokens, and benchmark rounds (data/efforts.toml).
+
+    Each candidate has at least `least_rounds`; `requests` returns what the requests of a round take, given the seconds
+    of one request.
+    """
 
     tokens: int
     rounds: int
-    seconds: float
     budget: float
+    least_rounds: int
+    requests: Callable[[float], float]
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,21 @@ class RunCost:
             "unknown": list(self.unknown),
         }
 
+    def after_reference(self, taken: float) -> RunCost:
+        """Return the cost of the run once the reference has taken so many seconds.
+
+        Builds and scores use all processors for arithmetic as it does, so they are predicted to be as much slower or
+        quicker than expected. Rounds are not: they wait for undisturbed time.
+        """
+        expected = self.stages["reference"].value
+        if not expected:
+            return self
+        ratio = taken / expected
+        measured = Figure(taken, taken, taken, 1, "s")
+        slower = {name: _times(self.stages[name], ratio) for name in ("builds", "scores")}
+        stages = {**self.stages, "reference": measured, **slower}
+        return replace(self, stages=stages, seconds=_sum(list(stages.values())))
+
     def sentence(self) -> str:
         """Return the prediction for people."""
         time = "an unknown time" if self.seconds.value is None else minutes(self.seconds)
@@ -97,7 +117,7 @@ class Costs:
         unknown = tuple(one.recipe.key for one in expected if one.build.value is None)
         stages = {
             "reference": self._reference(),
-            "builds": _sum([one.build for one in expected if one.build.value is not None]),
+            "builds": _builds(expected),
             "scores": _sum([self._score(one) for one in (self.baseline, *expected)]),
             "rounds": self._rounds([self.baseline, *expected]),
         }
@@ -136,23 +156,29 @@ class Costs:
         )
 
     def _rounds(self, measured: Sequence[Expected]) -> Figure:
-        """Benchmark rounds: at least two of each candidate, then as many as fit the budget, and a contest."""
+        """The first rounds of each candidate, its memory, and up to the budget for those that are close."""
         if missing := next((one.latency for one in measured if one.latency.value is None), None):
             return Figure.missing(str(missing.reason), "s")
-        once = _sum([self._round(one) for one in measured])
+        rounds = _sum([self._round(one) for one in measured])
+        memory = _sum([self._opened(one, lambda latency: latency) for one in measured])
 
-        def whole(value: float) -> float:
-            return min(value * self.measuring.rounds, max(self.measuring.budget, 2 * value))
+        def whole(once: float, more: float) -> float:
+            contest = min(self.measuring.budget, (self.measuring.rounds - self.measuring.least_rounds) * once)
+            return self.measuring.least_rounds * once + more + contest
 
-        value, low, high = (whole(float(one or 0)) for one in (once.value, once.low, once.high))
+        ends = zip(_ends(rounds), _ends(memory), strict=True)
+        value, low, high = (whole(once, more) for once, more in ends)
         return Figure(value, low, high, 0, "s", "predicted")
 
     def _round(self, one: Expected) -> Figure:
         """A fresh process: load the weights, warm up, answer requests for the seconds of a round."""
+        return self._opened(one, self.measuring.requests)
+
+    def _opened(self, one: Expected, answers: Callable[[float], float]) -> Figure:
+        """A process that loads the weights and answers, for the seconds that `answers` makes of those of a request."""
         size = float(one.bytes.value or self.model.bytes)
         load = _START + size / roofline_data.table()["building"]["copied_bytes_per_s"]
-        ends = (float(end or 0) / 1e3 for end in (one.latency.value, one.latency.low, one.latency.high))
-        value, low, high = (load + 2 * max(end, self.measuring.seconds / 2) for end in ends)
+        value, low, high = (load + answers(end / 1e3) for end in _ends(one.latency))
         return Figure(value, low, high, 0, "s", "predicted")
 
     def _reference_memory(self) -> int:
@@ -170,13 +196,44 @@ class Costs:
 _START = 3.0
 
 
+def _builds(expected: Sequence[Expected]) -> Figure:
+    """All builds of known time. The recipes of a backend share its conversion, which is the build of its exact one."""
+    known = [one for one in expected if one.build.value is not None]
+    conversions = {one.recipe.backend: one.build for one in known if one.recipe.exact}
+
+    def own(one: Expected) -> Figure:
+        shared = None if one.recipe.exact else conversions.get(one.recipe.backend)
+        if shared is None:
+            return one.build
+        value, low, high = (
+            max(whole - part, 0.0) for whole, part in zip(_ends(one.build), _ends(shared), strict=True)
+        )
+        return Figure(value, low, high, 0, "s", "predicted")
+
+    return _sum([own(one) for one in known])
+
+
+def _times(figure: Figure, factor: float) -> Figure:
+    """Return a multiple of a figure; a missing one stays missing."""
+    if figure.value is None:
+        return figure
+    value, low, high = (factor * end for end in _ends(figure))
+    return Figure(value, low, high, 0, "s", "predicted")
+
+
+def _ends(figure: Figure) -> tuple[float, float, float]:
+    """Return a figure's value and both ends; 0 for what is not known."""
+    return float(figure.value or 0.0), float(figure.low or 0.0), float(figure.high or 0.0)
+
+
 def _sum(figures: Sequence[Figure]) -> Figure:
     """Return the sum; missing if one of them is. The ends are those of fully correlated errors."""
     for one in figures:
         if one.value is None:
             return one
-    ends = ([float(getattr(one, end) or 0.0) for one in figures] for end in ("value", "low", "high"))
-    value, low, high = (sum(end) for end in ends)
+    value, low, high = (
+        (sum(end) for end in zip(*map(_ends, figures), strict=True)) if figures else (0.0, 0.0, 0.0)
+    )
     return Figure(value, low, high, 0, "s", "predicted")
 
 
@@ -277,7 +334,10 @@ def _too_much(
     whole = costs.of([*kept, one])
     if limits.disk is not None and whole.disk > limits.disk:
         return f"the run would need {shown(whole.disk)} of disk, and {shown(limits.disk)} may be used"
-    if limits.seconds is None or one.recipe.exact or costs.model.parameters < _ALWAYS_IN_TIME:
+    # A run of conversions alone would have nothing to choose from.
+    plain = not one.recipe.calibrated and one.build.value is not None
+    needed = one.recipe.exact or (plain and all(other.recipe.exact for other in kept))
+    if limits.seconds is None or needed or costs.model.parameters < _ALWAYS_IN_TIME:
         return None
     more = "--time" if effort == EFFORTS[-1] else f"--effort {EFFORTS[EFFORTS.index(effort) + 1]} or --time"
     if one.build.value is None:

@@ -20,11 +20,14 @@ from edgehone.worker.run_delay import CALM, RunDelay
 
 # A round answers at least this many turns, and goes on for as long as the effort says.
 LEAST_TURNS = 3
+# Of long requests two turns are enough, once they have taken so many seconds: each has many tokens already, and rounds
+# are the independent samples.
+LONG_TURNS, ENOUGH_SECONDS = 2, 10.0
 # On a busy machine it goes on for up to so many times as long, until as many turns begin undisturbed. If opening the
 # artifact took longer, for as long as that: a round that stays disturbed is repeated, and the next one opens it again.
 LONGEST = 4
 # A request of so many seconds is the only one of its round, and needs no other to warm up.
-LONG_SECONDS = 30.0
+LONG_SECONDS = 20.0
 # Others that take less of the processors leave a machine quiet.
 QUIET = 0.05
 
@@ -56,7 +59,8 @@ def time_requests(job: WorkerJob) -> dict[str, Any]:
     seconds = job.args["seconds"]
     longest = max(LONGEST * seconds, opening)
     while not alone and (
-        len(turns) < LEAST_TURNS or _goes_on(turns, clock.now() - begun, (seconds, longest), busy)
+        len(turns) < least_turns(clock.now() - begun)
+        or _goes_on(turns, clock.now() - begun, (seconds, longest), busy)
     ):
         turns.append(_turn(requests, delay))
     if delay:
@@ -79,6 +83,19 @@ def time_requests(job: WorkerJob) -> dict[str, Any]:
         "requests": [request for turn in turns for request in turn],
         "conditions": conditions,
     }
+
+
+def requests_seconds(request: float, least: float) -> float:
+    """Predict the seconds of a round of requests of `request` seconds, which goes on for at least `least` seconds."""
+    if request >= LONG_SECONDS:
+        return request
+    turns = LONG_TURNS if request * LONG_TURNS >= ENOUGH_SECONDS else LEAST_TURNS
+    return request + max(turns * request, least)
+
+
+def least_turns(spent: float) -> int:
+    """Return how many turns a round answers at least, after so many seconds of them."""
+    return LEAST_TURNS if spent < ENOUGH_SECONDS else LONG_TURNS
 
 
 def _goes_on(
