@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from training_loop import train
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 TEMPLATE = (
@@ -67,26 +68,13 @@ def tokenized(tokenizer: PreTrainedTokenizerFast) -> list[tuple[list[int], int]]
     return found
 
 
-def train(model: LlamaForCausalLM, texts: list[tuple[list[int], int]], dice: random.Random) -> float:
-    """Train on the answers alone, and return the last loss in nats."""
-    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.0)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=STEPS)
-    model.train()
-    for _ in range(STEPS):
-        batch = dice.sample(texts, BATCH)
-        length = max(len(ids) for ids, _ in batch)
-        fed = torch.tensor([ids + [0] * (length - len(ids)) for ids, _ in batch])
-        labels = torch.tensor(
-            [[-100] * begin + ids[begin:] + [-100] * (length - len(ids)) for ids, begin in batch]
-        )
-        loss = model(input_ids=fed, labels=labels).loss
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-    model.eval()
-    return float(loss.detach())
+def batch(texts: list[tuple[list[int], int]], dice: random.Random) -> dict[str, torch.Tensor]:
+    """Return a batch of conversations, with labels for the answers alone."""
+    drawn = dice.sample(texts, BATCH)
+    length = max(len(ids) for ids, _ in drawn)
+    fed = [ids + [0] * (length - len(ids)) for ids, _ in drawn]
+    labels = [[-100] * begin + ids[begin:] + [-100] * (length - len(ids)) for ids, begin in drawn]
+    return {"input_ids": torch.tensor(fed), "labels": torch.tensor(labels)}
 
 
 def write_model(folder: Path, source: Path, seed: int) -> float:
@@ -98,7 +86,8 @@ def write_model(folder: Path, source: Path, seed: int) -> float:
         num_key_value_heads=4, max_position_embeddings=512, tie_word_embeddings=True, bos_token_id=1, eos_token_id=2,
     )  # fmt: skip
     model = LlamaForCausalLM(config)
-    loss = train(model, tokenized(tokenizer), random.Random(seed))
+    texts, dice = tokenized(tokenizer), random.Random(seed)
+    loss: float = train(model, lambda: batch(texts, dice), STEPS, RATE)
     model.save_pretrained(folder)
     for name in ("tokenizer.json", "tokenizer.model", "tokenizer_config.json"):
         shutil.copyfile(source / name, folder / name)

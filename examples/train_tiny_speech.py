@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import json
 import wave
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from training_loop import train
 from training_options import options
 from transformers import (
     PreTrainedTokenizerFast,
@@ -34,7 +36,7 @@ SPECIAL = ("<|endoftext|>", "<|startoftranscript|>", "<|en|>", "<|transcribe|>",
 END, START, ENGLISH, TRANSCRIBE, NO_TIMESTAMPS = range(5)
 PROMPT = [START, ENGLISH, TRANSCRIBE, NO_TIMESTAMPS]
 TEXT = Path(__file__).resolve().parents[1] / "src" / "edgehone" / "data" / "texts" / "calibration.txt"
-STEPS, BATCH, CLIPS = 500, 24, 480
+STEPS, BATCH, CLIPS, LEARNING_RATE = 500, 24, 480, 4e-3
 
 
 def clip(digits: list[int], rng: np.random.Generator) -> np.ndarray[Any, Any]:
@@ -100,32 +102,23 @@ def make_model(vocabulary: int) -> WhisperForConditionalGeneration:
     )  # fmt: skip
 
 
-def train(model: WhisperForConditionalGeneration, tokenizer: Any, extractor: Any, seed: int) -> float:
-    """Train on drawn clips, and return the last loss in nats."""
-    rng = np.random.default_rng(seed)
+def clips(tokenizer: Any, extractor: Any, rng: np.random.Generator) -> Callable[[], dict[str, torch.Tensor]]:
+    """Draw clips, and return a function that draws batches of them."""
     spoken = [drawn(rng) for _ in range(CLIPS)]
     sounds = [clip(digits, rng) for digits in spoken]
     features = extractor(sounds, sampling_rate=RATE, return_tensors="pt").input_features
     ids = tokenizer([words(one) for one in spoken], padding=True, return_tensors="pt")
     labels = ids.input_ids.masked_fill(ids.attention_mask == 0, -100)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=4e-3, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=STEPS)
-    model.train()
-    for _ in range(STEPS):
+
+    def batch() -> dict[str, torch.Tensor]:
         rows = torch.from_numpy(rng.integers(0, CLIPS, BATCH))
-        fed, wanted = features[rows], labels[rows]
-        loss = model(
-            input_features=fed,
-            decoder_input_ids=ids.input_ids[rows][:, :-1],
-            labels=wanted[:, 1:].contiguous(),
-        ).loss
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-    model.eval()
-    return float(loss.detach())
+        return {
+            "input_features": features[rows],
+            "decoder_input_ids": ids.input_ids[rows][:, :-1],
+            "labels": labels[rows][:, 1:].contiguous(),
+        }
+
+    return batch
 
 
 def write_model(folder: Path, seed: int) -> float:
@@ -134,7 +127,8 @@ def write_model(folder: Path, seed: int) -> float:
     tokenizer = make_tokenizer()
     extractor = WhisperFeatureExtractor(feature_size=80, sampling_rate=RATE, chunk_length=SECONDS)
     model = make_model(len(tokenizer))
-    loss = train(model, tokenizer, extractor, seed)
+    batch = clips(tokenizer, extractor, np.random.default_rng(seed))
+    loss: float = train(model, batch, STEPS, LEARNING_RATE, decay=0.01)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     extractor.save_pretrained(folder)

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from training_loop import train
 from training_options import options
 from transformers import PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration
 
@@ -68,7 +69,7 @@ def write_model(folder: Path, seed: int) -> float:
         tie_word_embeddings=False,
     )  # fmt: skip
     model = T5ForConditionalGeneration(config)
-    loss = train(model, tokenizer, rng)
+    loss: float = train(model, lambda: batch(tokenizer, rng), STEPS, RATE)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     generation = {"decoder_start_token_id": 0, "eos_token_id": 1, "pad_token_id": 0, "max_length": 32}
@@ -76,24 +77,13 @@ def write_model(folder: Path, seed: int) -> float:
     return loss
 
 
-def train(model: T5ForConditionalGeneration, tokenizer: Any, rng: np.random.Generator) -> float:
-    """Train on drawn numbers, and return the last loss in nats."""
-    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.0)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=STEPS)
-    model.train()
-    for _ in range(STEPS):
-        numbers = [drawn(rng) for _ in range(BATCH)]
-        fed = tokenizer([source(one) for one in numbers], padding=True, return_tensors="pt")
-        wanted = tokenizer([target(one) for one in numbers], padding=True, return_tensors="pt")
-        labels = wanted.input_ids.masked_fill(wanted.attention_mask == 0, -100)
-        loss = model(input_ids=fed.input_ids, attention_mask=fed.attention_mask, labels=labels).loss
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-    model.eval()
-    return float(loss.detach())
+def batch(tokenizer: Any, rng: np.random.Generator) -> dict[str, torch.Tensor]:
+    """Return a batch of drawn numbers."""
+    numbers = [drawn(rng) for _ in range(BATCH)]
+    fed = tokenizer([source(one) for one in numbers], padding=True, return_tensors="pt")
+    wanted = tokenizer([target(one) for one in numbers], padding=True, return_tensors="pt")
+    labels = wanted.input_ids.masked_fill(wanted.attention_mask == 0, -100)
+    return {"input_ids": fed.input_ids, "attention_mask": fed.attention_mask, "labels": labels}
 
 
 def main() -> None:
