@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from edgehone.backends.sessions import WorkerJob
 from edgehone.core.errors import EdgehoneError
-from edgehone.worker import score
+from edgehone.worker import logprobs, score
 from edgehone.worker.logprobs import exact_kl, log_softmax
 
 Array = NDArray[Any]
@@ -181,6 +181,25 @@ def test_top_k_is_a_close_lower_bound(run: Run, prepared: Path) -> None:
     tail = 1 - np.exp(np.load(short / "top_logprobs.npy").astype(np.float64)).sum(axis=1)
     np.testing.assert_allclose(np.exp(np.load(short / "tail.npy")), tail, atol=1e-5)
     assert facts["mean_tail_mass"] == pytest.approx(tail.mean(), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    "kind", ["drawn", "few values", "equal", "ascending", "peaks where the sample looks"]
+)
+def test_the_most_likely_entries_are_found_whatever_the_row(kind: str) -> None:
+    rng = np.random.default_rng(0)
+    rows = {
+        "drawn": rng.normal(size=4000),
+        "few values": rng.integers(0, 3, 4000),
+        "equal": np.zeros(4000),
+        "ascending": np.arange(4000),
+        "peaks where the sample looks": np.where(np.arange(4000) % logprobs._SAMPLED_EVERY, 0.0, 9.0),
+    }
+    row = rows[kind].astype(np.float32)
+    for k in (1, 256, 1000, 3999):
+        ids = logprobs.most_likely(row, k)
+        assert len(ids) == k and (np.diff(ids) > 0).all()
+        np.testing.assert_array_equal(np.sort(row[ids]), np.sort(row)[-k:])
 
 
 def test_k_never_falls_below_its_floor(run: Run, prepared: Path) -> None:

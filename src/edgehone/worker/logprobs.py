@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float32]
 
 MIN_K = 256
+# Every so many entries of a row are looked at to guess where its K most likely ones begin.
+_SAMPLED_EVERY = 37
 
 
 def log_softmax(logits: Floats) -> Floats:
@@ -39,10 +42,11 @@ class Store:
     vocabulary: int
     k: int | None
     tails: list[NDArray[Any]]
+    threads: int = 1
 
     @classmethod
-    def create(cls, out: Path, tokens: int, vocabulary: int, budget: int) -> Store:
-        """Open the files.
+    def create(cls, out: Path, tokens: int, vocabulary: int, budget: int, threads: int = 1) -> Store:
+        """Open the files. Rows are searched for their K most likely entries by so many `threads`.
 
         All log-probabilities are stored if tokens · V · 4 bytes fit in `budget`, else the K (8 bytes each) that fit,
         at least MIN_K.
@@ -57,21 +61,26 @@ class Store:
             "logprobs": _npy(out / "top_logprobs.npy", "<f4", (tokens, k)),
             "tail": _npy(out / "tail.npy", "<f4", (tokens,)),
         }
-        return cls(files, vocabulary, k, [])
+        return cls(files, vocabulary, k, [], threads)
 
     def add(self, logprobs: Floats) -> None:
         """Append a block of rows [n, V]."""
-        import numpy as np
 
         if self.k is None:
             self.files["logprobs"].write(logprobs.astype("<f4", copy=False).data)
             return
-        for row in logprobs:  # row by row, because argpartition's indices take 8 bytes per entry
-            ids = np.argpartition(row, self.vocabulary - self.k)[-self.k :]
-            ids = ids[np.argsort(-row[ids], kind="stable")]
-            self.files["ids"].write(ids.astype("<i4").data)
-            self.files["logprobs"].write(row[ids].astype("<f4").data)
-            self.tails.append(log_rest(row[None, :], ids[None, :]))
+        k = self.k
+
+        def searched(row: Floats) -> tuple[NDArray[Any], NDArray[Any]]:
+            ids = most_likely(row, k)
+            return ids, log_rest(row[None, :], ids[None, :])
+
+        # Row by row, because a partition's indices take 8 bytes per entry.
+        with ThreadPoolExecutor(self.threads) as pool:
+            for row, (ids, rest) in zip(logprobs, pool.map(searched, logprobs), strict=True):
+                self.files["ids"].write(ids.astype("<i4").data)
+                self.files["logprobs"].write(row[ids].astype("<f4").data)
+                self.tails.append(rest)
 
     def close(self) -> dict[str, Any]:
         """Finish the files and return the facts about them."""
@@ -86,6 +95,26 @@ class Store:
         for file in self.files.values():
             file.close()
         return facts
+
+
+def most_likely(row: Floats, k: int) -> NDArray[Any]:
+    """Return the ids of the k largest entries, in ascending order.
+
+    Only entries above a limit are partitioned, which a sample of the row suggests: a third of the time that a
+    partition of the whole row and a sort by value take with 262,144 entries.
+    """
+    import numpy as np
+
+    sample = row[::_SAMPLED_EVERY]
+    share = int(1.1 * k * len(sample) / len(row)) + 16  # some more, so that they are hardly ever too few
+    found = np.arange(len(row))
+    if share < len(sample):
+        at = len(sample) - share
+        above = np.flatnonzero(row > np.partition(sample, at)[at])
+        found = above if len(above) >= k else found
+    ids: NDArray[Any] = found[np.argpartition(row[found], len(found) - k)[-k:]]
+    ids.sort()
+    return ids
 
 
 def _npy(path: Path, dtype: str, shape: tuple[int, ...]) -> Any:

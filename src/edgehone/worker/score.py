@@ -57,10 +57,10 @@ def reference(job: WorkerJob) -> dict[str, Any]:
     it is to be cut off). inputs: artifact, prepared.
 
     Files: reference.json (the facts), tokens.npz, task.npz if there is a task, and either logprobs.npy [tokens, V]
-    float32, or top_ids.npy [tokens, K] int32, top_logprobs.npy [tokens, K] float32 and tail.npy [tokens] float32
-    (log of the mass outside the K). The facts say which; `differs` says, as a sentence, how the first window scored
-    again differs by more than rounding, or is None. With `tokenize`, facts and files include those of `score`, for the
-    original as its own candidate. Raises EdgehoneError if the text is too short or the logits are unusable.
+    float32, or top_ids.npy [tokens, K] int32 (ascending), top_logprobs.npy [tokens, K] float32 and tail.npy [tokens]
+    float32 (log of the mass outside the K). The facts say which; `differs` says, as a sentence, how the first window
+    scored again differs by more than rounding, or is None. With `tokenize`, facts and files include those of `score`,
+    for the original as its own candidate. Raises EdgehoneError if the text is too short or the logits are unusable.
     """
     windows = read_windows(job)
     session = _open(job)
@@ -76,7 +76,7 @@ def reference(job: WorkerJob) -> dict[str, Any]:
             ):
                 if store is None:
                     budget = int(job.args.get("max_bytes", MAX_BYTES))
-                    store = Store.create(job.out, windows.tokens, logits.shape[1], budget)
+                    store = Store.create(job.out, windows.tokens, logits.shape[1], budget, job.threads)
                 targets = window.targets[done : done + len(logits)]
                 store.add(rows.add_target(number, logits, targets))
                 done += len(logits)

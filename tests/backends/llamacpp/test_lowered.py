@@ -74,6 +74,12 @@ def test_the_whole_file_is_lowered_where_that_saves_something() -> None:
     assert set(small) == {"as-is", "all-3bit", "all-3bit+imatrix"}
 
 
+def test_the_same_bytes_without_an_importance_matrix_wait_for_more_effort() -> None:
+    found = named(GEMMA)
+    assert (found["all-4bit+imatrix"].effort, found["all-4bit"].effort) == ("quick", "normal")
+    assert found["all-6bit"].effort == "normal"  # it has no counterpart with one
+
+
 def test_types_that_need_an_importance_matrix_make_every_recipe_calibrated() -> None:
     found = named(replace(GEMMA, dtypes={**GEMMA.dtypes, "IQ3_XXS": 9}))
     assert all(recipe.calibrated for recipe in found.values() if not recipe.exact)

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from edgehone.backends.base import Recipe
+from edgehone.backends.base import EFFORTS, Recipe
 from edgehone.formats.gguf import Header, Tensor, file_type, type_named
 from edgehone.model.info import LargeTensor, ModelInfo
 
@@ -88,7 +88,10 @@ def _whole(model: ModelInfo, levels: Sequence[Mapping[str, Any]]) -> list[Recipe
             bits=8 * (model.bytes - saved) / model.parameters,
         )
         needed = bool(_WEIGHTED & set(model.dtypes))
-        found += [_weighted(plain)] if needed or level.get("imatrix") else []
+        if needed or level.get("imatrix"):
+            found.append(_weighted(plain))
+            # At the same bytes and speed the weighted one is expected to be better, so this one waits for more effort.
+            plain = replace(plain, effort=max(plain.effort, "normal", key=EFFORTS.index))
         found += [] if needed else [plain]
     return found
 
