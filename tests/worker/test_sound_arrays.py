@@ -15,6 +15,7 @@ from edgehone.core.errors import InputError
 from edgehone.execution.environments import environment
 from edgehone.inputs.sound import of
 from edgehone.model.info import Tensor
+from edgehone.worker.image_arrays import image_input
 from edgehone.worker.sound_arrays import mel_spectrogram, read_wave, resampled, sound_array
 from tests.sounds import RATE, tone, write_wave
 
@@ -160,3 +161,8 @@ def test_lengths_that_differ_or_do_not_fit_are_refused(tmp_path: Path) -> None:
         sound_array(files[1:], [fixed], of({}))
     with pytest.raises(InputError, match="a folder of sounds needs a single input of floats"):
         sound_array(files, [WAVE, WAVE], of({}))
+    words = Tensor("input_ids", "int64", ("batch", "sequence"))
+    for refuse in (lambda: sound_array(files, [words], of({})), lambda: image_input([words])):
+        with pytest.raises(InputError, match=r"a folder of (sounds|images) needs") as caught:
+            refuse()
+        assert caught.value.hint == "give texts: FILE.txt with one a line, or FILE.jsonl"

@@ -64,8 +64,15 @@ def image_input(inputs: Sequence[Tensor]) -> tuple[Tensor, int, int]:
     described = "; ".join(f"{t.name} {list(t.shape)}" for t in inputs)
     raise InputError(
         f"a folder of images needs a single input with 1 or 3 channels; the model has {described}",
-        hint="give a FILE.npz with the arrays that the model takes",
+        hint=fitting_samples(inputs),
     )
+
+
+def fitting_samples(inputs: Sequence[Tensor]) -> str:
+    """Return which samples to give instead of a folder that does not fit the inputs."""
+    if any(tensor.name == "input_ids" for tensor in inputs):
+        return "give texts: FILE.txt with one a line, or FILE.jsonl"
+    return "give a FILE.npz with the arrays that the model takes"
 
 
 def image_size(tensor: Tensor, axis: int, given: Sequence[int] | None) -> tuple[int, int]:

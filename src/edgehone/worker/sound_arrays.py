@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from edgehone.core.errors import InputError
 from edgehone.model.encoder_decoder import of_encoder
 from edgehone.model.info import Tensor
+from edgehone.worker.image_arrays import fitting_samples
 
 if TYPE_CHECKING:
     import numpy as np
@@ -197,7 +198,7 @@ def _only(inputs: Sequence[Tensor]) -> Tensor:
     described = "; ".join(f"{one.name} {one.dtype} {list(one.shape)}" for one in inputs)
     raise InputError(
         f"a folder of sounds needs a single input of floats; the model has {described}",
-        hint="give a FILE.npz with the arrays that the model takes",
+        hint=fitting_samples(inputs),
     )
 
 
