@@ -47,6 +47,7 @@ def test_a_large_embedding_is_lowered_alone() -> None:
     assert not {"token_embd-q6_K", "token_embd-q5_K"} & set(found)  # rows of 640
     recipe = found["token_embd-q5_0"]
     assert recipe.effort == "quick" and "saves 25% of the file" in recipe.why
+    assert found["token_embd-q5_1"].effort == "normal"  # quick tries one type of a tensor
     assert recipe.bits == pytest.approx(8 * (253e6 - 167_772_160 * 3 / 8) / GEMMA.parameters, rel=1e-3)
     step = backend.steps(recipe)
     assert (

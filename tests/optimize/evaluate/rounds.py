@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from edgehone.backends.base import Recipe
+from edgehone.backends.null import backend as null
 from edgehone.core.events import Emit
 from edgehone.execution.store import JobResult
 from edgehone.optimize.context import EffortSettings, RunContext
@@ -56,6 +57,8 @@ class Context:
     model: Any = field(default_factory=lambda: SimpleNamespace(kind="language"))
     epoch: str = "today"
     measurement_group: str = ""
+    reference_backend: Any = null
+    backends: Mapping[str, Any] = field(default_factory=lambda: {"null": null})
 
 
 class Run:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,9 +13,11 @@ from edgehone.backends.base import Recipe
 from edgehone.backends.llamacpp import backend, original
 from edgehone.execution.job import Input
 from edgehone.optimize.evaluate import language
+from edgehone.optimize.evaluate.same_run import runs_as
 from tests.models import LLAMA
 
 FILE = Input(LLAMA.path, "the linked file")
+LARGE = 300_000_000
 
 
 @pytest.fixture
@@ -28,6 +32,8 @@ def ctx() -> Any:
         reference_backend=original,
         backends={"llamacpp": backend},
         verifies_on_target=False,
+        model=SimpleNamespace(parameters=1_000_000),
+        build_executor=SimpleNamespace(executor=SimpleNamespace(slots=0)),
         run=run,
         announce=lambda *_: None,
         scored=scored,
@@ -36,7 +42,7 @@ def ctx() -> Any:
 
 def original_of(ctx: Any) -> Any:
     result = SimpleNamespace(out=LLAMA.path, identity="reference")
-    facts = {"scored_as": language._scored_as(ctx, original.reference(LLAMA), FILE)}
+    facts = {"scored_as": runs_as(ctx, original.reference(LLAMA), FILE)}
     return SimpleNamespace(reference=result, prepared=result, facts=facts)
 
 
@@ -70,3 +76,29 @@ def test_on_the_target_the_same_file_is_scored(ctx: Any) -> None:
     ctx.verifies_on_target = True
     language.score(ctx, of, AS_IS, FILE)
     assert len(ctx.scored) == 1
+
+
+@pytest.mark.parametrize(
+    ("parameters", "slots", "together"),
+    [(1_000_000, 0, True), (LARGE, 0, False), (LARGE, 4, True), (None, 0, True)],
+)
+def test_large_models_are_scored_one_at_a_time_on_one_machine(
+    parameters: int | None, slots: int, together: bool, ctx: Any
+) -> None:
+    ctx.model.parameters, ctx.build_executor.executor.slots = parameters, slots
+    both = threading.Barrier(2)
+    met: list[bool] = []
+
+    def run(*args: Any, **more: Any) -> str:
+        try:
+            both.wait(timeout=None if together else 0.2)
+            met.append(True)
+        except threading.BrokenBarrierError:
+            met.append(False)
+        return "scored"
+
+    ctx.run = run
+    others = [Input(LLAMA.path, name) for name in "ab"]
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda one: language.score(ctx, original_of(ctx), AS_IS, one), others))
+    assert met == [together] * 2

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
+from edgehone.backends.base import Recipe
 from edgehone.core.errors import MachineBusy
 from edgehone.decision import pairs, requirements
 from edgehone.decision.decide import DISTURBED
@@ -59,6 +60,23 @@ def test_steady_trials_take_the_least_number_of_rounds() -> None:
     assert a.facts["unstable"] is False
     colds = [job["args"]["cold"] for job in run.jobs]
     assert colds == [True] * 3 + [False] * (3 * (MIN_ROUNDS - 1))
+
+
+def test_what_runs_as_the_original_does_is_not_timed_beside_it() -> None:
+    run = Run(times(0.5, original=100.0, b=40.0))
+    same = Trial(Recipe("null", "as-is", settings={"name": "original"}), artifact=result({}), bytes=1_000_000)
+    measured(run, same, trial("b"))
+    assert counts(run) == {"original": EFFORT.rounds, "b": EFFORT.rounds}
+    assert same.facts[pairs.ROUNDS] == run.original.baseline.facts[pairs.ROUNDS]
+    found = pairs.speedup(same.candidate(), run.original.baseline.candidate())
+    assert (found.value, found.low, found.high, found.n) == (1.0, 1.0, 1.0, EFFORT.rounds)
+
+
+def test_without_the_original_in_its_round_it_is_timed() -> None:
+    run = Run(times(0.0, original=100.0))
+    same = Trial(Recipe("null", "as-is", settings={"name": "original"}), artifact=result({}), bytes=1_000_000)
+    measure_speed(run.ctx, run.original, [same])
+    assert counts(run) == {"original": MIN_ROUNDS} and same.figures["workload_latency_ms"].value
 
 
 def test_the_original_takes_part_in_each_round_of_an_unsteady_trial() -> None:

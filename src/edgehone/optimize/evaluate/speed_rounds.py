@@ -19,6 +19,7 @@ from edgehone.optimize.context import RunContext
 from edgehone.optimize.evaluate import request_prompts
 from edgehone.optimize.evaluate.evaluators import evaluator_for
 from edgehone.optimize.evaluate.exclusive import TIME_REQUESTS, run_exclusively
+from edgehone.optimize.evaluate.same_run import twins
 from edgehone.optimize.original import Original
 from edgehone.optimize.trial import Trial, guarded
 
@@ -97,14 +98,20 @@ def settle(
 
 
 def _round(ctx: RunContext, original: Original, trials: Sequence[Trial], number: int) -> float:
-    """Run a round of each trial, close together in time. Returns the recorded seconds."""
-    spent = 0.0
-    for trial in in_turn(trials, number):
+    """Run a round of each trial, close together in time. Returns the recorded seconds.
+
+    What runs as the original does is not timed beside it: the original's requests are its own.
+    """
+    spent, baseline = 0.0, original.baseline
+    same = twins(ctx, baseline, trials)
+    keys = {one.recipe.key for one in same}
+    for trial in in_turn([one for one in trials if one.recipe.key not in keys], number):
         with guarded(ctx, trial):
             # The first round starts from a cold page cache, the others from a warm one.
             done = speed_round(ctx, original, trial, number, cold=number == 0)
             spent += done.seconds
-            note_rounds(ctx, original, trial, [*trial.samples.get("rounds", ()), done.facts])
+            for one in (trial, *same) if trial is baseline else (trial,):
+                note_rounds(ctx, original, one, [*one.samples.get("rounds", ()), done.facts])
         original.require_baseline()
     return spent
 
