@@ -197,3 +197,33 @@ def picture_prompts(job: WorkerJob) -> dict[str, Any]:
         ours = picture_prompt(text, marks, [message])
         found.append({"processor": list(map(list, own)), "bundle": list(map(list, ours))})
     return {"prompts": found}
+
+
+def text_answers(job: WorkerJob) -> dict[str, Any]:
+    """Answer messages to a server's text process.
+
+    args: sizes (of prompts and conversations, in characters for each token that fits) and context. inputs: model.
+    Returns the longest token in characters, and for each size how many ids there are, or the error, of a prompt and of
+    a conversation in two parts.
+    """
+    from edgehone.backends.pytorch.tokenizer import Tokenizer
+    from edgehone.worker.text import Text
+    from edgehone.worker.text_service import _answer
+
+    folder, args = job.out / "tokenizer", {"context": job.args["context"]}
+    folder.mkdir()
+    Tokenizer(job.inputs["model"]).save(folder)
+    (folder / "chat_template.jinja").write_text("{{ messages[0].content }}", "utf-8")
+    text = Text(replace(job, inputs={"tokenizer": folder}), None)
+    assert text._original is not None
+    longest, found = text._original.longest, []
+    for add in job.args["beyond"]:
+        size = 100 * longest + add
+        parts = [
+            {"role": "user", "content": "x"},
+            {"role": "user", "content": [{"type": "text", "text": "x" * (size - 1)}]},
+        ]
+        for message in ({"prompt": "x" * size}, {"messages": parts, "tools": []}):
+            answer = _answer(text, message, args)
+            found.append(answer.get("error") or len(answer["ids"]))
+    return {"longest": longest, "answers": found}

@@ -47,7 +47,7 @@ def set_up_context(
     Returns the context, notes for the report, and by backend why an environment could not be installed. Raises
     InputError, ModelError and SetupError as `setup.set_up` does.
     """
-    when_busy = checked(options.when_busy)
+    when_busy, names = checked(options.when_busy), tuple(needed)
     info = inspect(options.model)
     evaluator = evaluator_for(info)
     name = options.workload or evaluator.default_workload(info)
@@ -60,7 +60,7 @@ def set_up_context(
     for line in announced:
         options.emit(Event("", detail=line))
     source = _hashed(info, options)
-    wanted = {**{name: backends[name] for name in needed}, reference_backend.NAME: reference_backend}
+    wanted = {**{name: backends[name] for name in names}, reference_backend.NAME: reference_backend}
     against = _against(options, info)
     if against is not None:
         wanted[against.backend.NAME] = against.backend
@@ -68,6 +68,9 @@ def set_up_context(
     for one in (reference_backend, *([against.backend] if against else [])):
         if one.NAME in unready:
             raise unready[one.NAME]
+    lacking = [unready[one] for one in names if one in unready]
+    if lacking and len(lacking) == len(names):
+        raise lacking[0]  # nothing would be left to compare with the original
     ctx = RunContext(
         model=info,
         source=source,

@@ -63,7 +63,10 @@ class OriginalTokenizer:
         _keep_no_texts(self._tokenizer)
         path = folder / "tokenizer_config.json"
         config = json.loads(path.read_text("utf-8")) if path.is_file() else {}
-        self._bytes = {i for token, i in self._tokenizer.get_vocab().items() if _BYTE.fullmatch(token)}
+        vocabulary = self._tokenizer.get_vocab()
+        self._bytes = {i for token, i in vocabulary.items() if _BYTE.fullmatch(token)}
+        # Characters that one token stands for, at most; in byte-level vocabularies a character is a byte.
+        self.longest = max(map(len, vocabulary), default=1)
         self._pieces = Pieces(self._tokenizer.decoder)
         self._cleans_up = bool(config.get("clean_up_tokenization_spaces"))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +53,20 @@ class Text:
     def has_template(self) -> bool:
         """Whether the model has a chat template."""
         return self._template is not None
+
+    def check_length(self, texts: Iterable[str], context: int | None) -> None:
+        """Raise InputError for texts that cannot fit in so many tokens, before they are tokenized.
+
+        Tokenizing a million characters takes seconds, in which others wait. No token of the vocabulary has more
+        characters than the longest. The runtime's own tokenizer does not tell how long that is, so nothing is refused.
+        """
+        characters = sum(map(len, texts))
+        if context is None or self._original is None or characters <= context * self._original.longest:
+            return
+        raise InputError(
+            f"the prompt has {characters} characters; at most {context} tokens fit, "
+            f"and a token has at most {self._original.longest} characters"
+        )
 
     def prompt(self, text: str) -> list[int]:
         """Return the ids of a plain text, with those that the tokenizer puts before it. Raises InputError for none."""

@@ -12,6 +12,7 @@ from typing import Any
 from edgehone.backends.sessions import WorkerJob
 from edgehone.core.errors import EdgehoneError
 from edgehone.execution.time_slice import shorten_slice
+from edgehone.worker.chat_template import texts_of
 from edgehone.worker.lines import Lines
 from edgehone.worker.picture_file import decode
 from edgehone.worker.picture_prompt import picture_prompt
@@ -21,9 +22,9 @@ from edgehone.worker.text import RuntimeTokenizer, Text
 def serve(job: WorkerJob) -> dict[str, Any]:
     """Answer until the parent closes the channel.
 
-    args: backend, settings, pictures (a bundle's, see `picture_prompt`, or None), and channel, the file descriptor of a
-    socket. inputs: artifact, optionally tokenizer (the folder in a bundle); without a tokenizer.json in it, the
-    artifact is opened for the runtime's own tokenizer.
+    args: backend, settings, pictures (a bundle's, see `picture_prompt`, or None), context (tokens that fit, or None),
+    and channel, the file descriptor of a socket. inputs: artifact, optionally tokenizer (the folder in a bundle);
+    without a tokenizer.json in it, the artifact is opened for the runtime's own tokenizer.
 
     The first message sent is {"ready": true, "template": whether there is one, "tokenizer": whose}. Messages received:
     {"id", "messages", "tools"} or {"id", "prompt"}, answered by {"id", "ids"} or {"id", "error"}, with "picture" (a
@@ -40,17 +41,21 @@ def serve(job: WorkerJob) -> dict[str, Any]:
     lines.send({"ready": True, "template": text.has_template, "tokenizer": text.source})
     while (messages := lines.take(wait=True)) is not None:
         for message in messages:
-            lines.send({"id": message["id"], **_answer(text, message, job.args.get("pictures"))})
+            lines.send({"id": message["id"], **_answer(text, message, job.args)})
     return {}
 
 
-def _answer(text: Text, message: dict[str, Any], pictures: Mapping[str, Any] | None) -> dict[str, Any]:
+def _answer(text: Text, message: dict[str, Any], args: Mapping[str, Any]) -> dict[str, Any]:
     try:
         if "messages" in message:
-            return _conversation(text, message, pictures)
+            text.check_length(texts_of(message["messages"]), args.get("context"))
+            return _conversation(text, message, args.get("pictures"))
         if "text" in message:
             return {"text": text.decode(message["text"])}
-        return {"ids": text.prompt(message["prompt"])} if "prompt" in message else dict(text.takes())
+        if "prompt" not in message:
+            return dict(text.takes())
+        text.check_length([message["prompt"]], args.get("context"))
+        return {"ids": text.prompt(message["prompt"])}
     except EdgehoneError as error:
         return {"error": error.message}
     except Exception as error:  # noqa: BLE001 - a template or a tokenizer may raise any type
