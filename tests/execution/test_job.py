@@ -288,7 +288,8 @@ def test_an_error_in_the_pool_ends_running_children(null_env: Env) -> None:
         pool.submit(work)
         time.sleep(0.5)
         raise KeyboardInterrupt
-    assert len(failures) == 1  # the second was never started
+    # The second was never started. A child that is ended with the run is no sign of too little memory.
+    assert [one.message for one in failures] == ["ended, since the run was stopped"]
     assert run(job(null_env, "echo", args={"say": "after"})).facts["said"] == "after"
 
 

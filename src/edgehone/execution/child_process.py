@@ -66,6 +66,8 @@ def _run_child(job: Job, folder: Path, on_progress: Progress) -> None:
         (folder / "watch.json").write_text(json.dumps(watch.result()), "utf-8")
         (folder / "progress").unlink(missing_ok=True)
         return
+    if CHILDREN.ending and child.returncode == -signal.SIGKILL:
+        raise JobError("ended, since the run was stopped")  # by Ctrl-C, or by an error elsewhere
     message, hint = _failure(result, stopped, child.returncode, folder / "log.txt")
     if "No space left" in message or shutil.disk_usage(folder).free < FULL:
         # The child may have been unable to write the reason.

@@ -42,6 +42,11 @@ class Children:
         with self._lock:
             self._groups.discard(group)
 
+    @property
+    def ending(self) -> bool:
+        """Whether all groups are being ended."""
+        return self._ending
+
     def check(self) -> None:
         """Raise JobError while all groups are being ended, so that no new child is started."""
         if self._ending:
