@@ -33,7 +33,8 @@ from edgehone.execution.home import VARIABLE, home_path
 _MAKE = Path(__file__).resolve().parents[1] / "examples" / "make_random_llama.py"
 # Billions of parameters -> layers and hidden size.
 _SHAPES = {0.1: (15, 768), 0.3: (16, 1280), 1.0: (21, 2048), 3.0: (28, 3072)}
-_SHARED = ("envs", "toolchains", "compute", "bandwidth")
+# With the locks, so that two homes never make or remove the same toolchain at once.
+_SHARED = ("envs", "toolchains", "compute", "bandwidth", "locks")
 _EVERY = 0.1  # seconds between two looks at the memory
 _GIB = 1 << 30
 

@@ -36,6 +36,8 @@ command -v amtool >/dev/null 2>&1 || missing="$missing prometheus-alertmanager"
 command -v rsync >/dev/null 2>&1 || missing="$missing rsync"
 command -v haproxy >/dev/null 2>&1 || missing="$missing haproxy"
 command -v groovy >/dev/null 2>&1 || missing="$missing groovy"
+# Debian's groovy looks for Java there, where other packages of a Java runtime put no link.
+command -v apt-get >/dev/null 2>&1 && [ ! -e /usr/lib/jvm/default-java ] && missing="$missing default-jre-headless"
 command -v mcs >/dev/null 2>&1 || missing="$missing mono-mcs libmono-system-runtime-serialization4.0-cil"
 command -v mono >/dev/null 2>&1 || missing="$missing mono-runtime"
 command -v plistutil >/dev/null 2>&1 || missing="$missing libplist-utils"
