@@ -6,12 +6,11 @@ session and watches the pipe of its standard input, which closes when this proce
 
 from __future__ import annotations
 
-import os
 import runpy
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -43,9 +42,7 @@ def tied_module(
             yield child
         finally:
             child.terminate()
-            # Before its standard input is closed, which would kill it; the session keeps its id until it is reaped.
-            with suppress(ChildProcessError):
-                os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+            child.wait()  # before its standard input is closed, which would kill it
             end_session(child.pid)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from edgehone.backends import registry
@@ -65,12 +65,8 @@ def set_up_context(
     if against is not None:
         wanted[against.backend.NAME] = against.backend
     build_executor, target_executor, unready = _ready_executors(executors, wanted, options)
-    for one in (reference_backend, *([against.backend] if against else [])):
-        if one.NAME in unready:
-            raise unready[one.NAME]
-    lacking = [unready[one] for one in names if one in unready]
-    if lacking and len(lacking) == len(names):
-        raise lacking[0]  # nothing would be left to compare with the original
+    origins = [reference_backend.NAME, *([against.backend.NAME] if against else [])]
+    _check_ready(unready, origins, names)
     ctx = RunContext(
         model=info,
         source=source,
@@ -94,6 +90,15 @@ def set_up_context(
     )
     reasons = {name: error.message for name, error in unready.items()}
     return ctx, (note,) if note else (), reasons
+
+
+def _check_ready(unready: Mapping[str, SetupError], origins: Sequence[str], builders: Sequence[str]) -> None:
+    """Raise the error of a backend that runs an original, or of the first that builds if none of them is ready."""
+    for name in origins:
+        if name in unready:
+            raise unready[name]
+    if builders and all(name in unready for name in builders):
+        raise unready[builders[0]]
 
 
 def _hashed(model: ModelInfo, options: OptimizeOptions) -> Input:

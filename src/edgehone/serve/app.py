@@ -76,19 +76,11 @@ def build(
     ]
     changes = [*(admin.operations() if admin else ()), *operators]
 
-    @cache
-    def described() -> Response:
-        return _json(200, document([*operations, *changes], version("edgehone"), keys=bool(keys)))
-
-    async def openapi(request: Request) -> Response:
-        # Not before it is asked for: it takes as long as a tenth of a server's start.
-        return await asyncio.to_thread(described)
-
     routes = [
         *(Route(one.method, one.path, guard.of(one)) for one in operations),
         # A change waits for the requests that run, so it is none of them.
         *(Route(one.method, one.path, guard.answered(one), tracked=False) for one in changes),
-        Route("GET", "/openapi.json", openapi),
+        Route("GET", "/openapi.json", _described([*operations, *changes], keys=bool(keys))),
     ]
 
     @asynccontextmanager
@@ -106,6 +98,22 @@ def build(
         return failure(request, status, message, headers=headers)
 
     return Application(routes, failing, models.in_flight, lifespan)
+
+
+def _described(operations: Sequence[Operation], *, keys: bool) -> Callable[[Request], Awaitable[Response]]:
+    """Return what answers with the OpenAPI document of some operations.
+
+    It is made when it is first asked for: that takes as long as a tenth of a server's start.
+    """
+
+    @cache
+    def made() -> Response:
+        return _json(200, document(operations, version("edgehone"), keys=keys))
+
+    async def openapi(request: Request) -> Response:
+        return await asyncio.to_thread(made)
+
+    return openapi
 
 
 def answering(models: Mapping[str, Model], watching: Watching) -> Application:

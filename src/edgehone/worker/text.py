@@ -58,7 +58,8 @@ class Text:
         """Raise InputError for texts that cannot fit in so many tokens, before they are tokenized.
 
         Tokenizing a million characters takes seconds, in which others wait. No token of the vocabulary has more
-        characters than the longest. The runtime's own tokenizer does not tell how long that is, so nothing is refused.
+        characters than the longest; only texts of which the tokenizer drops most, such as a million spaces, are refused
+        though they would fit. The runtime's own tokenizer does not tell how long a token is: then nothing is refused.
         """
         characters = sum(map(len, texts))
         if context is None or self._original is None or characters <= context * self._original.longest:
