@@ -6,6 +6,7 @@ from pathlib import Path
 
 from edgehone.core.figure import Figure
 from edgehone.device import bandwidth, compute
+from edgehone.device.cached_rate import write_cached
 from edgehone.device.detect import detect
 
 BANDWIDTH = Figure(20.0, n=3, unit=bandwidth.UNIT)
@@ -14,6 +15,6 @@ BANDWIDTH = Figure(20.0, n=3, unit=bandwidth.UNIT)
 def know_rates(home: Path) -> Path:
     """Note 20 GB/s and 100 GFLOP/s in an EDGEHONE_HOME, as if they had been measured, and return the home."""
     device = detect()
-    bandwidth.write_cached(device, home / "bandwidth", BANDWIDTH)
-    bandwidth.write_cached(device, home / "compute", Figure(100.0, n=3, unit=compute.UNIT))
+    write_cached(device, home / "bandwidth", BANDWIDTH)
+    write_cached(device, home / "compute", Figure(100.0, n=3, unit=compute.UNIT))
     return home

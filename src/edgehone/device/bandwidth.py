@@ -9,12 +9,13 @@ roof of the roofline model (Williams et al., "Roofline", 2009).
 from __future__ import annotations
 
 import ctypes
-import json
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 from edgehone.core.figure import Figure
+from edgehone.device.cached_rate import cached_rate
 from edgehone.device.facts import Device
 
 SECONDS = 2.0
@@ -30,21 +31,20 @@ def read_bandwidth(
 ) -> Figure:
     """Measure the bytes per second read by all usable threads, in GB/s (10⁹): the best of n rounds.
 
-    The result is cached in the folder `cache` under the device's fingerprint, and read from there unless `fresh`. The
-    figure is missing, with a reason, if too little memory is free for buffers larger than the caches.
+    The result is cached in the folder `cache` (see `cached_rate`), and read from there unless `fresh`. The figure is
+    missing, with a reason, if too little memory is free for buffers larger than the caches.
     """
-    if cache and not fresh and (cached := read_cached(device, cache)):
-        return cached
+    return cached_rate(device, cache, partial(_measure_device, device, seconds), fresh=fresh)
+
+
+def _measure_device(device: Device, seconds: float) -> Figure:
     size = max(_BYTES, _CACHES * max(device.caches.values(), default=0))
     free = device.memory_available_bytes
     if free is not None and size > free // 4:
         return Figure.missing(
             f"only {free >> 20} MiB are free, too little for buffers larger than the caches", UNIT
         )
-    bandwidth = measure(size // device.threads, device.threads, seconds)
-    if cache:
-        write_cached(device, cache, bandwidth)
-    return bandwidth
+    return measure(size // device.threads, device.threads, seconds)
 
 
 def measure(size: int, threads: int, seconds: float = SECONDS) -> Figure:
@@ -69,21 +69,3 @@ def _scanner() -> ctypes._NamedFuncPointer:
     scan.restype = ctypes.c_void_p
     scan.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t]
     return scan
-
-
-def read_cached(device: Device, cache: Path) -> Figure | None:
-    """Return the cached figure of this device, or None if there is none or it cannot be read."""
-    try:
-        return Figure.from_json(json.loads(_cache_file(device, cache).read_text("utf-8")))
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def write_cached(device: Device, cache: Path, figure: Figure) -> None:
-    """Cache a figure of this device."""
-    cache.mkdir(parents=True, exist_ok=True)
-    _cache_file(device, cache).write_text(json.dumps(figure.to_json()), "utf-8")
-
-
-def _cache_file(device: Device, cache: Path) -> Path:
-    return cache / f"{device.fingerprint}.json"

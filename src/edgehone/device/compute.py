@@ -8,10 +8,11 @@ kernels compute in integers and can be faster, so their share of this rate can e
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
 
 from edgehone.core.figure import Figure
-from edgehone.device.bandwidth import read_cached, write_cached
+from edgehone.device.cached_rate import cached_rate
 from edgehone.device.facts import Device
 
 SECONDS = 0.5
@@ -26,14 +27,10 @@ _PRODUCTS = 8  # per round; about 0.1 ms, short enough to run undisturbed now an
 def float_rate(device: Device, cache: Path | None = None, *, fresh: bool = False) -> Figure:
     """Measure float32 operations per second of all usable cores, in GFLOP/s (10⁹): the best of n rounds.
 
-    The result is cached in the folder `cache` under the device's fingerprint, and read from there unless `fresh`.
+    The result is cached in the folder `cache` (see `cached_rate`), and read from there unless `fresh`.
     """
-    if cache and not fresh and (cached := read_cached(device, cache)):
-        return cached
-    rate = measure(min(device.threads, device.physical_cores or device.threads))
-    if cache:
-        write_cached(device, cache, rate)
-    return rate
+    cores = min(device.threads, device.physical_cores or device.threads)
+    return cached_rate(device, cache, partial(measure, cores), fresh=fresh)
 
 
 def measure(cores: int, seconds: float = SECONDS) -> Figure:

@@ -18,7 +18,7 @@ from edgehone.backends.base import Recipe
 from edgehone.bundle import Bundle, verify
 from edgehone.core.figure import Figure
 from edgehone.decision.decision import Candidate
-from edgehone.device.bandwidth import read_cached
+from edgehone.device.cached_rate import read_cached
 from edgehone.device.cgroup import read_limits
 from edgehone.device.detect import detect
 from edgehone.device.facts import Device
