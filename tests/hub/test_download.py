@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from edgehone.conformance import tiny_gguf
-from edgehone.core.errors import EdgehoneError, InputError, SetupError
+from edgehone.core.errors import EdgehoneError, InputError, ModelError, SetupError
 from edgehone.core.events import Event, silent
 from edgehone.hub import download as downloading
 from edgehone.hub import fetch
@@ -56,6 +56,7 @@ def refused(kind: type[EdgehoneError], said: str, name: str = "acme/tiny", **opt
     with pytest.raises(kind) as caught:
         download(name, silent, **options)
     assert said in caught.value.message and caught.value.hint and caught.value.exit_code == 2
+    assert (name.rpartition(":")[2] if ":" in name else "!") not in caught.value.hint  # what has just failed
 
 
 def test_a_model_is_downloaded_into_the_hubs_cache(hub: Hub, tmp_path: Path) -> None:
@@ -136,6 +137,9 @@ def test_a_damaged_rest_of_an_earlier_attempt_is_replaced(hub: Hub) -> None:
 def test_other_content_than_the_digest_says_is_refused(hub: Hub, name: str) -> None:
     hub.change = lambda file, content: content[:-1] + b"x" if file == name else content
     refused(InputError, f"{name} of acme/tiny has the sha")
+    with pytest.raises(ModelError) as caught:  # no empty snapshot is taken for a model
+        inspect("acme/tiny")
+    assert "--download" in str(caught.value.hint)
     assert not list(Path(os.environ["HF_HUB_CACHE"]).rglob(f"snapshots/*/{name}"))
     assert not list(Path(os.environ["HF_HUB_CACHE"]).rglob("*.incomplete"))
 
@@ -175,7 +179,7 @@ def test_listings_that_cannot_be_checked_are_refused(hub: Hub, change: dict[str,
     ("status", "kind", "said"),
     [
         (404, InputError, "has no acme/tiny"),
-        (401, InputError, "without permission"),
+        (401, InputError, "without permission (401), or there is no such model"),
         (403, InputError, "without permission"),
         (418, InputError, "answers 418"),
         (500, SetupError, "does not answer"),

@@ -75,7 +75,6 @@ def _fill(repository: Path, name: HubName, found: Listing, emit: Emit) -> Path:
     blobs, snapshot = repository / "blobs", repository / "snapshots" / found.commit
     try:
         blobs.mkdir(parents=True, exist_ok=True)
-        snapshot.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SetupError(
             f"{repository} cannot be created: {error.strerror}", hint="set HF_HUB_CACHE to another folder"

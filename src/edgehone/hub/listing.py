@@ -113,7 +113,7 @@ def _gguf(files: list[HubFile], name: HubName) -> list[HubFile]:
             )
         raise InputError(
             f"{name}: {len(chosen)} of its GGUF files fit: {listed}",
-            hint=f"name one by a part of its name: {name.repository}:{name.part or 'Q4_K_M'}",
+            hint=f"name one by a part of its name: {name.repository}:{choose.example(firsts)}",
         )
     whole = re.sub(r"-\d{5}-of-(\d{5})\.gguf$", r"-*-of-\1.gguf", chosen[0])
     texts = [file for file in files if fnmatch(file.name, "LICENSE*") or fnmatch(file.name, "README*")]

@@ -119,10 +119,12 @@ def opened(address: str, headers: Mapping[str, str], what: str) -> http.client.H
 def _refusal(status: int, host: str, what: str) -> Exception:
     if status >= 500 or status in (408, 429):
         return Interrupted(f"{host} answers {status} for {what}")
-    if status in (401, 403):
+    if status in (401, 403):  # the public hub answers 401 for models that do not exist, too
+        absent = ", or there is no such model" if status == 401 else ""
         return InputError(
-            f"{host} does not give {what} without permission ({status})",
-            hint="accept the model's terms on its page, and set HF_TOKEN to a token that may read it",
+            f"{host} does not give {what} without permission ({status}){absent}",
+            hint="check the spelling; else accept the model's terms on its page, and set HF_TOKEN to a token that may "
+            "read it",
         )
     if status == 404:
         return InputError(

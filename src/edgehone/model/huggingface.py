@@ -14,6 +14,7 @@ from edgehone.model import encoder, encoder_decoder, experts, kv_cache, multimod
 from edgehone.model.config import read_object, size_field
 from edgehone.model.info import ModelInfo
 from edgehone.model.licence import read_licence
+from edgehone.model.stores import hub_cache
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -169,7 +170,7 @@ def _sharded(folder: Path) -> Weights:
             )
             raise ModelError(
                 f"{folder / shard} is {link}missing: the index puts {len(names)} tensors there",
-                hint="download or copy the missing shard",
+                hint=hub_cache.repair_hint(folder, otherwise="download or copy the missing shard"),
             )
         headers[shard] = read_header(folder / shard)
         absent = sorted(names - headers[shard].keys())
@@ -231,7 +232,8 @@ def _no_weights(folder: Path) -> ModelError:
     others = sorted(name for name in names if name.endswith((".safetensors", ".gguf", ".onnx", ".bin")))
     found = f"; found {', '.join(others[:3])}" if others else ""
     return ModelError(
-        f"no weights in {folder}: {searched}{found}", hint="download the model again, with weights and index"
+        f"no weights in {folder}: {searched}{found}",
+        hint=hub_cache.repair_hint(folder, otherwise="download the model again, with weights and index"),
     )
 
 

@@ -71,7 +71,9 @@ def _model_files(folder: Path) -> list[Path]:
 def _only_file(folder: Path) -> Path:
     files = _model_files(folder)
     if not files:
-        raise ModelError(f"no config.json in {folder}", hint=f"give {SUPPORTED}")
+        raise ModelError(
+            f"no config.json in {folder}", hint=hub_cache.repair_hint(folder, otherwise=f"give {SUPPORTED}")
+        )
     if len(files) > 1:
         named = ", ".join(file.name for file in files[:5]) + (", …" if len(files) > 5 else "")
         raise ModelError(

@@ -72,6 +72,13 @@ def test_a_hub_name_is_found_in_the_cache(hub: Path, revision: str) -> None:
     assert info.parameters == 512 and len(digest_model(info)) == 64
 
 
+def test_a_model_of_the_hub_without_an_owner_is_found(hub: Path) -> None:
+    hub.rename(hub.with_name("models--gpt2"))
+    assert locate("gpt2") == locate("gpt2@main") == hub.with_name("models--gpt2") / "snapshots" / COMMIT
+    assert named(hub.with_name("models--gpt2")) == named("gpt2") == "gpt2"
+    assert locate("gpt3") == Path("gpt3")
+
+
 def test_another_revision_is_found_by_its_commit(hub: Path) -> None:
     assert locate("acme/tiny@bbbbbbb") == hub / "snapshots" / OLDER
 
@@ -100,6 +107,18 @@ def test_a_dangling_link_is_told_with_the_command_that_repairs_it(hub: Path) -> 
     ):
         said = refused(call)
         assert "model-2.safetensors is a link to" in said and "edgehone optimize acme/tiny --download" in said
+
+
+@pytest.mark.parametrize("kept", [0, 1, 2, 3])
+def test_a_snapshot_of_which_a_part_is_cached_names_the_download(hub: Path, kept: int) -> None:
+    """As after a program that asked the hub for the configuration or the tokenizer only."""
+    snapshot = hub / "snapshots" / COMMIT
+    names = ["config.json", "tokenizer.json", "model.safetensors.index.json"]
+    for file in list(snapshot.iterdir()):
+        if file.name not in names[:kept]:
+            file.unlink()
+    assert "edgehone optimize acme/tiny --download" in refused(lambda: inspect("acme/tiny"))
+    assert "edgehone optimize acme/tiny:Q8_0 --download" in refused(lambda: inspect("acme/tiny:Q8_0"))
 
 
 def test_a_missing_shard_outside_of_a_cache_is_told(hub: Path, tmp_path: Path) -> None:
@@ -177,6 +196,55 @@ def test_an_unknown_model_of_ollama_hints_at_a_similar_one(store: Path) -> None:
     assert "ollama pull" in refused(lambda: inspect("ollama:tiny"))
 
 
+def second_layout(store: Path, whole: dict[str, Any], host: str = "ollama.com") -> Path:
+    """A manifest as newer versions of Ollama keep it: a blob, and a link to it."""
+    blob = store / "blobs" / f"sha256-{hashlib.sha256(json.dumps(whole).encode()).hexdigest()}"
+    blob.write_text(json.dumps(whole))
+    place = store / "manifests-v2" / host / "library" / "tiny" / "latest"
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.unlink(missing_ok=True)
+    place.symlink_to(Path("../../../../blobs") / blob.name)
+    return blob
+
+
+def test_ollamas_second_layout_is_preferred_and_checked(store: Path) -> None:
+    old = store / "manifests/registry.ollama.ai/library/tiny/latest"
+    whole = json.loads(old.read_text())
+    old.write_text("damaged")
+    blob = second_layout(store, whole)
+    for name in ("tiny", "TINY:latest", "ollama.com/library/tiny", "registry.ollama.ai/library/tiny"):
+        assert inspect(f"ollama:{name}").format == "gguf"
+    assert list(ollama.installed()) == ["tiny:latest"]
+    blob.write_text(json.dumps({**whole, "schemaVersion": 3}))
+    assert f"{blob.name} is damaged" in refused(lambda: inspect("ollama:tiny"))
+    blob.unlink()  # as after an older version has removed what it does not know
+    assert str(old) in refused(lambda: inspect("ollama:tiny"))
+    old.unlink()
+    assert "Ollama has no model 'tiny'" in refused(lambda: inspect("ollama:tiny"))
+
+
+def test_the_gguf_file_is_chosen_of_ollamas_list_of_manifests(store: Path) -> None:
+    whole = json.loads((store / "manifests/registry.ollama.ai/library/tiny/latest").read_text())
+    blob = second_layout(store, whole, host="elsewhere")
+    told = {"mediaType": "application/vnd.docker.distribution.manifest.v2+json", "format": "gguf"}
+    kept = {**told, "runner": "llamacpp", "digest": blob.name.replace("-", ":")}
+    tensors = {**told, "runner": "mlx", "layers": [layer("tensor", "0" * 64, 1)]}
+    kind = {"schemaVersion": 2, "mediaType": "application/vnd.ollama.manifest.list.v2+json"}
+    for manifests in ([tensors, kept], [tensors, {**whole, "runner": "ollama"}, {**kept, "digest": "?"}]):
+        second_layout(store, {**kind, "manifests": manifests})
+        assert inspect("ollama:tiny").format == "gguf"
+    refusals: list[tuple[Any, str]] = [
+        ([tensors], "has no GGUF file: it is for mlx"),
+        ([], "has no GGUF file: it is for no program"),
+        (3, "no list of manifests"),
+        ([{**kept, "digest": "sha256:x"}], "digest is 'sha256:x'"),
+        ([{**kept, "digest": f"sha256:{'0' * 64}"}], "is missing"),
+    ]
+    for wrong, said in refusals:
+        second_layout(store, {**kind, "manifests": wrong})
+        assert said in refused(lambda: inspect("ollama:tiny"))
+
+
 def test_damage_in_ollamas_store_is_told(store: Path) -> None:
     place = store / "manifests/registry.ollama.ai/library/tiny/latest"
     whole = json.loads(place.read_text())
@@ -216,3 +284,19 @@ def test_models_of_lm_studio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     (tmp_path / ".lmstudio-home-pointer").write_text(f"{tmp_path / 'moved'}\n")
     shutil.move(tmp_path / ".lmstudio", tmp_path / "moved")
     assert inspect("lmstudio:acme/tiny:q8").path.is_relative_to(tmp_path / "moved")
+
+
+@pytest.mark.parametrize("settings", ["", "[]", "{", '{"downloadsFolder": 3}', '{"downloadsFolder": ""}'])
+def test_lm_studios_own_folder_of_models_is_searched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: str
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    home, chosen = tmp_path / ".lmstudio", tmp_path / "disk" / "llms"
+    for folder in (home / "models" / "acme" / "old", chosen / "acme" / "new"):
+        folder.mkdir(parents=True)
+        tiny_gguf.write(folder / "x.gguf")
+    (home / "settings.json").write_text(settings)
+    assert inspect("lmstudio:acme/old").path.is_relative_to(home)
+    assert str(home / "models") in refused(lambda: inspect("lmstudio:acme/absent"))
+    (home / "settings.json").write_text(json.dumps({"downloadsFolder": str(chosen)}))
+    assert inspect("lmstudio:acme/new").path.is_relative_to(chosen)

@@ -25,7 +25,7 @@ def gguf_file(folder: Path, part: str | None, name: str) -> Path:
     what = f"{len(fitting)} files have {part!r} in their names" if part else f"there are {len(files)} models"
     base = name.removesuffix(f":{part}") if part else name
     raise ModelError(
-        f"{name}: {what}: {listed}", hint=f"name one by a part of its name: {base}:{_example(paths)}"
+        f"{name}: {what}: {listed}", hint=f"name one by a part of its name: {base}:{example(paths)}"
     )
 
 
@@ -49,5 +49,6 @@ def fitting_names(names: Iterable[str], part: str | None) -> list[str]:
     return exact or [name for name in known if part.lower() in name.lower()]
 
 
-def _example(paths: list[str]) -> str:
+def example(paths: list[str]) -> str:
+    """Return a part of the first name that is likely to choose that file: what follows its last hyphen."""
     return paths[0].removesuffix(".gguf").rpartition("-")[2].rpartition("/")[2]

@@ -14,12 +14,16 @@ from pathlib import Path
 
 from edgehone.core.errors import ModelError
 from edgehone.core.suggestions import suggest
-from edgehone.model.stores.choose import gguf_file
+from edgehone.model.stores.choose import gguf_file, models
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 _NAME = re.compile(
     r"(?P<owner>[A-Za-z0-9][\w.-]*)/(?P<name>[A-Za-z0-9][\w.-]*)"
     r"(?:@(?P<revision>[\w./-]+))?(?::(?P<part>[\w./-]+))?"
+)
+# Models of the hub's first years have no owner: gpt2 is in models--gpt2.
+_OWNERLESS = re.compile(
+    r"(?P<owner>)(?P<name>[A-Za-z0-9][\w.-]*)(?:@(?P<revision>[\w./-]+))?(?::(?P<part>[\w./-]+))?"
 )
 _PREFIX = "models--"
 # Files without which a model cannot be read. A missing target of another file's link, such as a picture, is no problem.
@@ -28,7 +32,7 @@ _NEEDED = {".json", ".safetensors", ".gguf", ".onnx", ".pt2", ".model", ".jinja"
 
 @dataclass(frozen=True)
 class HubName:
-    """OWNER/NAME[@REVISION][:PART]; `part` chooses a GGUF file by a part of its name."""
+    """OWNER/NAME[@REVISION][:PART], without OWNER where the hub has none; `part` chooses a GGUF file."""
 
     owner: str
     name: str
@@ -37,8 +41,8 @@ class HubName:
 
     @property
     def repository(self) -> str:
-        """The name on the hub: OWNER/NAME."""
-        return f"{self.owner}/{self.name}"
+        """The name on the hub: OWNER/NAME, or NAME."""
+        return f"{self.owner}/{self.name}" if self.owner else self.name
 
     def __str__(self) -> str:
         revision = f"@{self.revision}" if self.revision else ""
@@ -47,7 +51,11 @@ class HubName:
 
 def parsed(text: str) -> HubName | None:
     """Return the parts of a hub name, or None if the text is none."""
-    match = _NAME.fullmatch(text)
+    return _match(_NAME, text)
+
+
+def _match(pattern: re.Pattern[str], text: str) -> HubName | None:
+    match = pattern.fullmatch(text)
     if match is None or any(".." in (part or "") for part in match.groups()):
         return None
     return HubName(**match.groupdict())
@@ -66,7 +74,7 @@ def cache_folder() -> Path:
 
 def folder_of(name: HubName) -> Path:
     """Return the folder of a repository in the cache; it need not exist."""
-    return cache_folder() / f"{_PREFIX}{name.owner}--{name.name}"
+    return cache_folder() / f"{_PREFIX}{name.repository.replace('/', '--')}"
 
 
 def locate(text: str) -> Path | None:
@@ -74,10 +82,14 @@ def locate(text: str) -> Path | None:
 
     Raises ModelError if the cache has the model but not the revision or the file.
     """
-    name = parsed(text)
+    name = parsed(text) or _match(_OWNERLESS, text)
     if name is None or not folder_of(name).is_dir():
         return None
     folder = snapshot(folder_of(name), name.revision)
+    if name.part and not models(folder):
+        raise ModelError(
+            f"{folder} holds no GGUF file", hint=f"download it: edgehone optimize {name} --download"
+        )
     return gguf_file(folder, name.part, str(name)) if name.part else folder
 
 
@@ -170,11 +182,11 @@ def _dangling(folder: Path) -> Iterator[Path]:
             yield entry
 
 
-def repair_hint(path: Path) -> str:
-    """Return the command that downloads what a path in the cache lacks, or what to do about another path."""
+def repair_hint(path: Path, otherwise: str = "copy or download the file again") -> str:
+    """Return the command that downloads what a path in the cache lacks, or `otherwise` for a path elsewhere."""
     repository = repository_of(path.absolute())
     if repository is None:
-        return "copy or download the file again"
+        return otherwise
     return f"download what is missing: edgehone optimize {_name(repository)} --download"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from edgehone.core.errors import ModelError
@@ -10,12 +11,26 @@ from edgehone.model.stores.choose import gguf_file
 
 
 def folders() -> list[Path]:
-    """Return where LM Studio keeps models: in its home, which ~/.lmstudio-home-pointer names if it was moved."""
+    """Return where LM Studio keeps models, in the order in which they are searched.
+
+    Its home is ~/.lmstudio, formerly ~/.cache/lm-studio, or what ~/.lmstudio-home-pointer names. The models are in its
+    folder `models`, or in the one that the user has chosen, which its settings.json names.
+    """
     pointer = Path.home() / ".lmstudio-home-pointer"
     homes = [Path.home() / ".lmstudio", Path.home() / ".cache" / "lm-studio"]
     if pointer.is_file():
         homes.insert(0, Path(pointer.read_text("utf-8", "replace").strip()))
-    return [home / "models" for home in homes]
+    found = [folder for home in homes for folder in (_chosen(home), home / "models") if folder is not None]
+    return list(dict.fromkeys(found))
+
+
+def _chosen(home: Path) -> Path | None:
+    """Return the folder of models that settings.json names; None if it names none, is missing or is not JSON."""
+    try:
+        stated = json.loads((home / "settings.json").read_text("utf-8")).get("downloadsFolder")
+    except (OSError, ValueError, AttributeError):
+        return None
+    return Path(stated) if isinstance(stated, str) and stated else None
 
 
 def locate(name: str) -> Path:
