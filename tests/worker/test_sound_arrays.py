@@ -16,29 +16,11 @@ from edgehone.execution.environments import environment
 from edgehone.inputs.sound import of
 from edgehone.model.info import Tensor
 from edgehone.worker.image_arrays import image_input
-from edgehone.worker.sound_arrays import mel_spectrogram, read_wave, resampled, sound_array
+from edgehone.worker.sound_arrays import mel_spectrogram, resampled, sound_array
+from edgehone.worker.wave_file import read_wave
 from tests.sounds import RATE, tone, write_wave
 
 WAVE = Tensor("x", "float32", ("batch", "time"))
-
-
-@pytest.mark.parametrize("width", [1, 2, 3, 4])
-@pytest.mark.parametrize("channels", [1, 2])
-def test_every_width_of_pcm_is_read(tmp_path: Path, width: int, channels: int) -> None:
-    sound, rate = read_wave(write_wave(tmp_path / "a.wav", tone(440), width, channels))
-    assert rate == RATE and sound.dtype == np.float32
-    np.testing.assert_allclose(sound, tone(440), atol=0.01 if width == 1 else 1e-4)
-
-
-@pytest.mark.parametrize(
-    "content", [b"", b"RIFF", b"no sound at all, but more than a header of 44 bytes, yes"]
-)
-def test_what_is_no_wave_is_refused_by_name(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "a.wav").write_bytes(content)
-    with pytest.raises(InputError, match=r"a\.wav cannot be read as WAV"):
-        read_wave(tmp_path / "a.wav")
-    with pytest.raises(InputError, match="has no samples"):
-        read_wave(write_wave(tmp_path / "b.wav", tone(440, 0)))
 
 
 @pytest.mark.parametrize(("rate", "wanted"), [(44100, 16000), (8000, 16000), (48000, 16000), (16000, 22050)])

@@ -19,7 +19,8 @@ from edgehone.worker.frames import Frames
 from edgehone.worker.image_arrays import image_array
 from edgehone.worker.memory_limit import at_most
 from edgehone.worker.picture_file import checked
-from edgehone.worker.sound_arrays import read_wave, sound_array
+from edgehone.worker.sound_arrays import sound_array
+from edgehone.worker.wave_file import read_wave
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import wave
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from edgehone.core.errors import InputError
 from edgehone.model.encoder_decoder import of_encoder
 from edgehone.model.info import Tensor
 from edgehone.worker.image_arrays import fitting_samples
+from edgehone.worker.wave_file import read_wave
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 _CROSSINGS = 16
 # Output samples that are interpolated at a time.
 _BLOCK = 1 << 14
-_WIDEST = 4  # bytes of a sample
 
 
 def sound_array(
@@ -47,43 +46,6 @@ def sound_array(
         )
     array = np.stack([_arranged(row, tensor) for row in rows])
     return tensor.name, np.ascontiguousarray(array.astype(tensor.dtype))
-
-
-def read_wave(path: Path) -> tuple[Floats, int]:
-    """Return the mean of a file's channels between -1 and 1, and its rate. Raises InputError for other files."""
-    import numpy as np
-
-    try:
-        with wave.open(str(path)) as file:
-            rate, width, channels = file.getframerate(), file.getsampwidth(), file.getnchannels()
-            data = file.readframes(file.getnframes())
-    except (
-        wave.Error,
-        EOFError,
-        OSError,
-        RuntimeError,
-    ) as error:  # the last for a chunk beyond the file's end
-        raise InputError(
-            f"{path} cannot be read as WAV: {str(error) or 'it ends early'}",
-            hint="convert it to PCM: ffmpeg -i FILE -c:a pcm_s16le FILE.wav",
-        ) from error
-    if rate < 1 or not 1 <= width <= _WIDEST:
-        raise InputError(
-            f"{path} states {rate} samples a second of {8 * width} bits: it is damaged",
-            hint="write the file again, in 8 to 32 bits",
-        )
-    whole = len(data) // (width * channels) * width * channels
-    raw = np.frombuffer(data[:whole], np.uint8).reshape(-1, width)
-    if not len(raw):
-        raise InputError(f"{path} has no samples", hint="remove it")
-    if width == 1:
-        values = raw[:, 0].astype(np.float32) / 128 - 1
-    else:
-        wide = np.zeros((len(raw), 4), np.uint8)
-        wide[:, 4 - width :] = raw  # the highest bytes of 32
-        values = wide.view("<i4")[:, 0].astype(np.float64) / (1 << 31)
-    mixed: Floats = values.reshape(-1, channels).mean(1).astype(np.float32)
-    return mixed, rate
 
 
 def resampled(sound: Floats, rate: int, wanted: int) -> Floats:
