@@ -20,8 +20,8 @@ from edgehone.cli import main
 from edgehone.core.errors import InputError, JobError
 from edgehone.model.digest import digest_folder
 from tests.attestation.signed import make_key, public
+from tests.certify.plants import CARD
 from tests.certify.subjects import check, subject_of, with_model
-from tests.certify.test_planted import CARD
 from tests.finished import Finished
 
 QUICK = """

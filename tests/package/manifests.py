@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ PULL = {
 }
 PROMETHEUS = {"kind": "rollout", "prometheus": "http://prometheus.monitoring:9090"}
 Objects = list[dict[str, Any]]
+Change = Callable[[Any], object]
 
 
 @pytest.fixture

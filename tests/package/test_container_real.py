@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import subprocess
 import sys
 import tarfile
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,20 +20,16 @@ from cyclonedx.validation.json import JsonStrictValidator
 import edgehone
 from edgehone.attestation.errors import NotVerified
 from edgehone.core.errors import InputError, SetupError
-from edgehone.package import registry
-from edgehone.package.targets.container import debian, llama
-from edgehone.package.targets.container.base import base_of
-from edgehone.package.targets.container.buildah import Store, store
+from edgehone.package.targets.container import llama
+from edgehone.package.targets.container.buildah import store
 from edgehone.package.targets.container.layout import Files, read_image
 from edgehone.package.verify import verify_package
-from edgehone.package.write import Order, Packed, pack
 from edgehone.worker import canaries
 from tests.attestation.signed import certified, make_key
 from tests.disks import small_file_system
 from tests.finished import list_again
 from tests.package.containers import (
     Container,
-    base_image,
     builder_image,
     pip_settings,
     podman,
@@ -43,24 +37,18 @@ from tests.package.containers import (
     started,
     without,
 )
-from tests.package.test_container import GOOD, LIBC
+from tests.package.realimages import Make, pack_image
 from tests.serve.conftest import bundle_of as bundle_of_text
 from tests.serve.server import wait_for
 from tests.serve.test_infer_real import bundle_of
 
 __all__ = ["bundle_of", "bundle_of_text"]  # fixtures
 pytestmark = [pytest.mark.real, pytest.mark.xdist_group("container")]
-Make = Callable[..., Path]
-
-
-def _pack(bundle: Path, out: Path, **options: str) -> Packed:
-    podman()  # skips where a program is missing
-    return pack(bundle, Order(registry.load("container"), out, options))
 
 
 def test_an_image_of_a_graph_answers_what_was_proven(bundle_of: Make, tmp_path: Path) -> None:
     bundle = bundle_of("onnxruntime", "original")
-    packed = _pack(bundle, tmp_path / "package", name="digits")
+    packed = pack_image(bundle, tmp_path / "package", name="digits")
     assert {one.name: one.outcome for one in packed.checks} == dict.fromkeys(
         ("skopeo inspect", "podman run", "no shell", "SIGTERM"), "passed"
     ), packed.checks
@@ -76,7 +64,7 @@ def test_an_image_of_a_graph_answers_what_was_proven(bundle_of: Make, tmp_path: 
     verified = verify_package(packed.path)
     assert len(verified.package.carried) == sum(one.is_file() for one in bundle.rglob("*"))
     _the_containerfile_is_clean(packed.path / "build" / "Containerfile")
-    again = _pack(bundle, tmp_path / "again", name="digits")
+    again = pack_image(bundle, tmp_path / "again", name="digits")
     assert _digests(again.path) == _digests(packed.path)
     assert packed.package.fillings[0].bytes < 80e6, packed.package.fillings
 
@@ -153,7 +141,7 @@ def test_an_image_of_a_language_model_answers_what_was_proven(
     name: str, bundle_of_text: Make, tmp_path: Path
 ) -> None:
     bundle = bundle_of_text(name)
-    packed = _pack(bundle, tmp_path / "package", name="text")
+    packed = pack_image(bundle, tmp_path / "package", name="text")
     with started(packed.path) as container:
         for canary in edgehone.read(bundle).manifest.canaries:
             asked = {
@@ -183,9 +171,9 @@ def test_a_key_in_the_image_or_mounted_decides_who_must_have_signed(bundle_of: M
     certified(bundle, signing)
     key = str(signing.with_suffix(".pub"))
     with pytest.raises(NotVerified, match="signed"):
-        _pack(bundle, tmp_path / "package", name="digits", key=str(other.with_suffix(".pub")))
+        pack_image(bundle, tmp_path / "package", name="digits", key=str(other.with_suffix(".pub")))
     assert not (tmp_path / "package").exists()
-    packed = _pack(bundle, tmp_path / "package", name="digits", key=key)
+    packed = pack_image(bundle, tmp_path / "package", name="digits", key=key)
     with started(packed.path) as container:
         _outputs_are_those_of_the_bundle(container, bundle, "digits")
         assert "who signed the bundle is not checked" not in container.log()
@@ -199,20 +187,20 @@ def test_another_storage_gives_the_same_digest(
     bundle_of: Make, tmp_path: Path, real_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bundle = bundle_of("onnxruntime", "original")
-    first = _pack(bundle, tmp_path / "first", name="digits")
+    first = pack_image(bundle, tmp_path / "first", name="digits")
     home = tmp_path / "home"
     home.mkdir()
     for part in ("envs", "toolchains", "logs"):
         (home / part).symlink_to((real_home / part).resolve())
     monkeypatch.setenv("EDGEHONE_HOME", str(home))
-    second = _pack(bundle, tmp_path / "second", name="digits")
+    second = pack_image(bundle, tmp_path / "second", name="digits")
     assert _digests(second.path) == _digests(first.path)
     # In a storage that was in use, an image can have several names.
     for number, one in enumerate(
         store().run("images", "--format", "{{.Name}}:{{.Tag}}", "--noheading").split()
     ):
         store().run("tag", one, f"localhost/another:{number}")
-    third = _pack(bundle, tmp_path / "third", name="digits")
+    third = pack_image(bundle, tmp_path / "third", name="digits")
     assert _digests(third.path) == _digests(first.path)
     image = read_image(third.path / "image")
     assert "localhost" not in json.dumps(image.config) and "buildah" not in json.dumps(image.config)
@@ -225,46 +213,10 @@ def test_another_storage_gives_the_same_digest(
 
 
 @pytest.mark.long
-def test_a_base_is_made_anew_when_the_packages_of_the_archives_change(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    podman()
-    told: list[str] = []
-    own = Store(tmp_path / "own")
-    made = base_of(own, None, "amd64", "cpu", told.append)
-    assert told == ["making a base image from packages of Debian bookworm"]
-    # It is named by its content: another storage has the same.
-    assert base_of(store(), None, "amd64", "cpu", lambda text: None).image == made.image
-    (list_of_packages,) = (own.folder / "apt" / "amd64" / "lists").glob("*_bookworm_main_*_Packages*")
-    monkeypatch.setattr(debian, "_update", lambda arch, folder, tell: folder / arch / "lists")
-    assert base_of(own, None, "amd64", "cpu", told.append) == made and len(told) == 1
-    list_of_packages.write_bytes(list_of_packages.read_bytes()[:-1])
-    with pytest.raises(SetupError, match="mmdebstrap"):  # which looks for the packages in this very list
-        base_of(own, None, "amd64", "cpu", told.append)
-
-
-def test_without_a_network_the_base_is_that_of_the_last_time(tmp_path: Path) -> None:
-    podman()
-    (tmp_path / "sources").write_text("deb [trusted=yes] http://127.0.0.1:9/debian bookworm main\n")
-    told: list[str] = []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(debian, "_SOURCES", (tmp_path / "sources",))
-        with pytest.raises(SetupError, match="apt-get update failed"):
-            debian.recipe("amd64", "cpu", tmp_path, told.append)
-        (tmp_path / "amd64" / "lists" / "some_Packages.lz4").write_bytes(b"1")
-        first = debian.recipe("amd64", "cpu", tmp_path, told.append)
-        (tmp_path / "amd64" / "lists" / "some_Packages.lz4").write_bytes(b"2")
-        second = debian.recipe("amd64", "cpu", tmp_path, told.append)
-    assert (
-        told
-        == ["the archives of Debian cannot be reached: the base image has the packages of the last time"] * 2
-    )
-    assert debian.key(first) != debian.key(second)
-
-
-@pytest.mark.long
 def test_an_image_for_arm64_holds_programs_for_it(bundle_of: Make, tmp_path: Path) -> None:
-    packed = _pack(bundle_of("onnxruntime", "original"), tmp_path / "package", name="digits", arch="arm64")
+    packed = pack_image(
+        bundle_of("onnxruntime", "original"), tmp_path / "package", name="digits", arch="arm64"
+    )
     assert [one.outcome for one in packed.checks] == ["passed", "skipped"]
     image = read_image(packed.path / "image")
     assert image.config["architecture"] == "arm64"
@@ -291,31 +243,14 @@ def test_a_llama_cpp_for_another_machine(bundle_of_text: Make, tmp_path: Path) -
         with pytest.raises(SetupError, match=r"aarch64-linux-gnu-g\+\+ is not installed"):
             llama.folder_of("llamacpp", "arm64", None, lambda text: None)
     with pytest.raises(InputError, match="no instruction set of x86-64 is called 'armv8-a'"):
-        _pack(bundle, tmp_path / "package", cpu="armv8-a")
+        pack_image(bundle, tmp_path / "package", cpu="armv8-a")
     with pytest.raises(InputError, match="cpu says for what"):
-        _pack(bundle, tmp_path / "package", cpu="armv8-a", toolchain=str(tmp_path))
+        pack_image(bundle, tmp_path / "package", cpu="armv8-a", toolchain=str(tmp_path))
     (tmp_path / "bin").mkdir()
     shutil.copyfile(sys.executable, tmp_path / "bin" / "llama-server")
     with pytest.raises(InputError, match="llama-server is for amd64, not arm64"):
-        _pack(bundle, tmp_path / "package", arch="arm64", toolchain=str(tmp_path))
+        pack_image(bundle, tmp_path / "package", arch="arm64", toolchain=str(tmp_path))
     assert not (tmp_path / "package").exists()
-
-
-@pytest.mark.long
-def test_a_base_that_the_user_names(bundle_of: Make, tmp_path: Path) -> None:
-    bundle = bundle_of("onnxruntime", "original")
-    ours = base_of(store(), None, "amd64", "cpu", lambda text: None)
-    store().write(ours.image, tmp_path / "base", "base")
-    named = f"oci:{tmp_path / 'base'}@{read_image(tmp_path / 'base').digest}"
-    packed = _pack(bundle, tmp_path / "package", name="digits", base=named)
-    assert {one.outcome for one in packed.checks} == {"passed"}, packed.checks
-    labels = read_image(packed.path / "image").config["config"]["Labels"]
-    assert labels["org.opencontainers.image.base.digest"] == named.partition("@")[2]
-    assert "ARG BASE" in (packed.path / "build" / "Containerfile").read_text()
-    old = {**GOOD, "usr/lib/x86_64-linux-gnu/libc.so.6": LIBC.replace(b"2.31", b"2.17")}
-    with pytest.raises(InputError, match=r"has glibc 2\.17; the packages of Python needs 2\.\d+"):
-        _pack(bundle, tmp_path / "old", name="digits", base=base_image(tmp_path / "old-base", old))
-    assert not (tmp_path / "old").exists()
 
 
 @pytest.mark.long
@@ -324,14 +259,14 @@ def test_a_full_disk_leaves_nothing(bundle_of: Make, tmp_path: Path) -> None:
     small = tmp_path / "small"
     with small_file_system(small, "24m"):
         with pytest.raises(SetupError, match="no space left"):
-            _pack(bundle, small / "package", name="digits")
+            pack_image(bundle, small / "package", name="digits")
         assert not list(small.iterdir())
 
 
 @pytest.mark.long
 def test_the_containerfile_builds_the_same_files(bundle_of: Make, tmp_path: Path) -> None:
     bundle = bundle_of("onnxruntime", "original")
-    packed = _pack(bundle, tmp_path / "package", name="digits")
+    packed = pack_image(bundle, tmp_path / "package", name="digits")
     images = store()
     with builder_image(images, tmp_path) as builder:
         words = [
@@ -381,7 +316,7 @@ def test_plugins_of_a_gpu_are_kept_on_request(bundle_of: Make, tmp_path: Path) -
     bundle = bundle_of("openvino", "fp32")
     sizes = {}
     for device in ("cpu", "gpu"):
-        packed = _pack(bundle, tmp_path / device, name="digits", device=device)
+        packed = pack_image(bundle, tmp_path / device, name="digits", device=device)
         assert {one.outcome for one in packed.checks} == {"passed"}, packed.checks
         sizes[device] = packed.package.fillings[0].bytes
         image = read_image(packed.path / "image")
@@ -392,7 +327,7 @@ def test_plugins_of_a_gpu_are_kept_on_request(bundle_of: Make, tmp_path: Path) -
         assert any(one["name"] == "intel-opencl-icd" for one in components) is (device == "gpu")
     assert sizes["cpu"] < sizes["gpu"]
     with pytest.raises(InputError, match="device=npu keeps OpenVINO's plugins"):
-        _pack(_of(bundle, "onnxruntime"), tmp_path / "npu", device="npu")
+        pack_image(_of(bundle, "onnxruntime"), tmp_path / "npu", device="npu")
 
 
 def _of(bundle: Path, backend: str) -> Path:
@@ -402,21 +337,3 @@ def _of(bundle: Path, backend: str) -> Path:
     (bundle / "manifest.json").write_text(json.dumps(changed.to_json()))
     list_again(bundle)
     return bundle
-
-
-@pytest.mark.long
-def test_what_a_killed_run_left_is_removed(tmp_path: Path) -> None:
-    podman()
-    images = Store(tmp_path / "containers")
-    child = subprocess.run(
-        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True
-    )
-    gone = int(child.stdout)
-    images.run("from", "--name", f"edgehone-{gone}-00000000", "scratch")
-    left = images.folder / f"scratch-{gone}-x"
-    left.mkdir()
-    with images.container("scratch", "amd64"), images.scratch() as own:
-        images.sweep()
-        assert Path(own).is_dir() and not left.exists()
-        names = images.run("containers", "--format", "{{.ContainerName}}", "--noheading").split()
-        assert [name.split("-")[1] for name in names] == [str(os.getpid())]

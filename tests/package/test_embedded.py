@@ -1,31 +1,22 @@
-"""The target `embedded`: aligned GGUF files, updates, and the runner under emulation."""
+"""The target `embedded`: aligned GGUF files, processors, proofs, and the runner under emulation."""
 
 from __future__ import annotations
 
-import json
 import os
 import re
-import shutil
 import socket
 import subprocess
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import gguf
 import numpy as np
 import pytest
 
-import edgehone
 from edgehone.attestation.errors import NotVerified
-from edgehone.backends import registry as backends
 from edgehone.backends.llamacpp.runner.machines import HERE, architectures, cpus, machine_of
-from edgehone.backends.llamacpp.tools import Toolchain
 from edgehone.cli.main import main
 from edgehone.core.errors import InputError, SetupError
-from edgehone.execution.environments import environment
 from edgehone.formats.gguf import read_header
-from edgehone.model.digest import digest_model
 from edgehone.package import registry, runner
 from edgehone.package.conform import conform
 from edgehone.package.document import Package
@@ -34,16 +25,12 @@ from edgehone.package.target import Proof
 from edgehone.package.targets.embedded import firmware
 from edgehone.package.targets.embedded.aligned import ALIGNMENT, align, data_start, differences
 from edgehone.package.verify import verify_package
-from edgehone.package.write import Order, Packed, pack
+from edgehone.package.write import Packed
 from tests.attestation.signed import make_key, public
 from tests.finished import list_again
+from tests.package.embedding import ARM, demo_bundle, packed, quantize
 
-ARM = machine_of("arm64")
-NEEDED = {
-    ARM.emulator: ARM.emulator_package,
-    ARM.compilers[0]: "gcc-aarch64-linux-gnu",
-    ARM.compilers[1]: "g++-aarch64-linux-gnu",
-}
+__all__ = ["demo_bundle", "packed"]  # fixtures
 
 
 def write_gguf(path: Path, description: str = "") -> Path:
@@ -115,149 +102,6 @@ def test_the_image_is_the_same_on_every_machine(tmp_path: Path) -> None:
     )
 
 
-@pytest.fixture
-def signer(tmp_path: Path) -> tuple[Path, Path]:
-    """A certificate and its key, as a device's keyring trusts them."""
-    return make_signer(tmp_path, "rauc")
-
-
-def make_signer(folder: Path, name: str) -> tuple[Path, Path]:
-    certificate, key = folder / f"{name}.crt", folder / f"{name}.key"
-    words = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "9", "-subj", "/CN=updates"]
-    subprocess.run([*words, "-keyout", key, "-out", certificate], check=True, capture_output=True)
-    return certificate, key
-
-
-@pytest.fixture
-def rauc_content(tmp_path: Path) -> Path:
-    """The content of a RAUC bundle, as the target writes it."""
-    if missing := [name for name in ("rauc", "mksquashfs") if shutil.which(name) is None]:
-        pytest.skip(f"not installed: {' '.join(missing)} (apt install rauc squashfs-tools)")
-    content = tmp_path / "content"
-    content.mkdir()
-    (content / "model.img").write_bytes(np.random.default_rng(1).bytes(64_000))
-    values = {"compatible": "box", "version": "1", "name": "demo", "architecture": "arm64", "cpu": "armv8-a"}
-    (content / "manifest.raucm").write_text(firmware._filled("manifest.raucm", values))
-    firmware._program(content / "hook.sh", "#!/bin/sh\n")
-    return content
-
-
-def test_a_signed_rauc_bundle_is_that_signer_s(
-    rauc_content: Path, signer: tuple[Path, Path], tmp_path: Path
-) -> None:
-    target = tmp_path / "demo.raucb"
-    firmware.bundle(rauc_content, target, tmp_path, *signer)
-
-    def info(keyring: Path) -> int:
-        words = ["rauc", "info", f"--keyring={keyring}", str(target)]
-        return subprocess.run(words, capture_output=True, check=False).returncode
-
-    assert info(signer[0]) == 0
-    other = tmp_path / "other.crt"
-    words = [
-        "openssl",
-        "req",
-        "-x509",
-        "-newkey",
-        "rsa:2048",
-        "-nodes",
-        "-subj",
-        "/CN=other",
-        "-keyout",
-        "/dev/null",
-    ]
-    subprocess.run([*words, "-out", str(other)], check=True, capture_output=True)
-    assert info(other) != 0
-    content = bytearray(target.read_bytes())
-    content[len(content) // 3] ^= 1
-    target.write_bytes(content)
-    assert subprocess.run(["rauc", "extract", f"--keyring={signer[0]}", str(target), str(tmp_path / "out")],
-                          capture_output=True, check=False).returncode != 0  # fmt: skip
-
-
-@pytest.mark.parametrize("wrong", ["missing", "no certificate", "another key"])
-def test_a_signer_that_rauc_does_not_take_is_told(
-    rauc_content: Path, signer: tuple[Path, Path], tmp_path: Path, wrong: str
-) -> None:
-    certificate, key = signer
-    if wrong == "missing":
-        certificate = tmp_path / "nowhere.crt"
-    elif wrong == "no certificate":
-        certificate = key
-    else:
-        words = ["openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", str(key)]
-        subprocess.run(words, check=True, capture_output=True)
-    with pytest.raises((InputError, SetupError)) as caught:
-        firmware.bundle(rauc_content, tmp_path / "demo.raucb", tmp_path, certificate, key)
-    assert "--set rauc-cert=FILE" in str(caught.value.hint)
-    assert not (tmp_path / "demo.raucb").exists()
-
-
-@pytest.fixture
-def scripts(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Run a script of the target as it is installed on a device called `box`, on a data folder of the test."""
-    values = {"name": "box", "unit": "edgehone-box", "mount": "opt-edgehone-box"}
-
-    def call(name: str, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
-        script = tmp_path / name
-        firmware._program(script, firmware._filled(name, values))
-        environment = {**os.environ, "EDGEHONE_DATA": str(tmp_path / "data"), **more}
-        return subprocess.run(
-            [str(script), *words], env=environment, capture_output=True, text=True, check=False
-        )
-
-    return call
-
-
-def installed(tmp_path: Path) -> str:
-    return (tmp_path / "data" / "current").read_text()
-
-
-def test_update_confirm_and_fall_back(
-    tmp_path: Path, scripts: Callable[..., subprocess.CompletedProcess[str]]
-) -> None:
-    def install(version: str) -> None:
-        (tmp_path / "new.img").write_text(version)
-        assert scripts("hook.sh", "slot-install", RAUC_IMAGE_NAME=str(tmp_path / "new.img")).returncode == 0
-
-    install("v1")
-    scripts("confirm.sh")
-    install("v2")
-    assert installed(tmp_path) == "v2"
-    scripts("confirm.sh")
-    install("bad")
-    assert installed(tmp_path) == "bad"
-    assert scripts("fallback.sh").returncode == 0
-    assert installed(tmp_path) == "v2"
-    again = scripts("fallback.sh")
-    assert again.returncode == 1 and "no earlier model" in again.stderr
-    assert installed(tmp_path) == "v2"
-
-
-def test_a_model_on_trial_does_not_replace_the_last_good_one(
-    tmp_path: Path, scripts: Callable[..., subprocess.CompletedProcess[str]]
-) -> None:
-    new = tmp_path / "new.img"
-    for version in ("good", "on trial"):
-        new.write_text(version)
-        assert scripts("hook.sh", "slot-install", RAUC_IMAGE_NAME=str(new)).returncode == 0
-        if version == "good":
-            scripts("confirm.sh")
-    new.unlink()
-    assert scripts("hook.sh", "slot-install", RAUC_IMAGE_NAME=str(new)).returncode != 0
-    assert installed(tmp_path) == "good"
-
-
-def test_a_failed_copy_leaves_the_current_model(
-    tmp_path: Path, scripts: Callable[..., subprocess.CompletedProcess[str]]
-) -> None:
-    (tmp_path / "new.img").write_text("v1")
-    scripts("hook.sh", "slot-install", RAUC_IMAGE_NAME=str(tmp_path / "new.img"))
-    failed = scripts("hook.sh", "slot-install", RAUC_IMAGE_NAME=str(tmp_path / "missing.img"))
-    assert failed.returncode != 0
-    assert installed(tmp_path) == "v1"
-
-
 def test_every_processor_of_the_table_is_complete() -> None:
     check = (HERE / "cpu_check.c").read_text()
     for architecture in architectures():
@@ -322,36 +166,6 @@ def test_a_device_without_dot_products_is_proven_with_the_kernels_that_it_runs()
     device = {"title": "Raspberry Pi 4", "architecture": "aarch64", "simd": ["asimd"]}
     assert "--on arm64 --cpu armv8-a" in str(uncovered([X86, NEON], None, device, "./package"))
     assert "--cpu" not in str(uncovered([X86], None, PI, "./package"))
-
-
-@pytest.fixture
-def demo_bundle(bundle_of: Callable[[str], Path], demo_model: Path, tmp_path: Path) -> Path:
-    """A bundle of the demo model in 8 bits, whose original is the demo model. Half precision is slow to emulate."""
-    if missing := {name: package for name, package in NEEDED.items() if shutil.which(name) is None}:
-        pytest.skip(f"not installed: {', '.join(missing)} (apt install {' '.join(missing.values())})")
-    bundle = bundle_of("llamacpp")
-    (bundle / "artifact" / "model.gguf").rename(tmp_path / "half.gguf")
-    _quantize(tmp_path / "half.gguf", bundle, "Q8_0")
-    manifest = edgehone.read(bundle).manifest
-    digest = digest_model(edgehone.inspect(demo_model), tmp_path / "digests")
-    facts = replace(manifest, model={**manifest.model, "name": "demo", "digest": digest})
-    (bundle / "manifest.json").write_text(json.dumps(facts.to_json()))
-    list_again(bundle)
-    return bundle
-
-
-def _quantize(half: Path, bundle: Path, kind: str) -> None:
-    """Write the artifact of a bundle in a type of llama.cpp, from the file in half precision."""
-    toolchain = environment.ensure("llamacpp", backends.load("llamacpp").NEEDS, lambda what: None).toolchain
-    program = str(Toolchain.at(toolchain).tool("llama-quantize"))
-    words = [program, str(half), str(bundle / "artifact" / "model.gguf"), kind]
-    subprocess.run(words, check=True, capture_output=True)
-
-
-@pytest.fixture
-def packed(demo_bundle: Path, tmp_path: Path) -> Packed:
-    """A package for arm64 of the demo model."""
-    return pack(demo_bundle, Order(registry.load("embedded"), tmp_path / "package", {"threads": "1"}))
 
 
 @pytest.mark.real
@@ -465,7 +279,7 @@ def test_a_signed_package_is_proven_signed_again_or_refused(
     capsys.readouterr()
 
     # An artifact of 2 bits, of which the decision states what was read of 8 bits.
-    _quantize(tmp_path / "half.gguf", demo_bundle, "Q2_K")
+    quantize(tmp_path / "half.gguf", demo_bundle, "Q2_K")
     list_again(demo_bundle)
     folder = tmp_path / "bad"
     words = ["--for", "embedded", "--set", "threads=1", "--out", str(folder)]

@@ -16,7 +16,7 @@ from edgehone.package import registry
 from edgehone.package.targets.embedded import firmware
 from edgehone.package.write import Order, Packed, pack
 from tests.package.arm64_machine import KERNEL, NEEDED, RAUC, Machine, debian_tree, rauc_disk
-from tests.package.test_embedded import demo_bundle, make_signer, packed  # noqa: F401  fixtures
+from tests.package.embedding import demo_bundle, make_signer, packed  # noqa: F401  fixtures
 
 KILLS = 20
 pytestmark = [pytest.mark.real, pytest.mark.long]

@@ -1,4 +1,4 @@
-"""Making packages: what is checked before, what a package consists of, and that nothing is left behind."""
+"""Making packages: what is checked before, and what a package consists of."""
 
 from __future__ import annotations
 
@@ -6,47 +6,27 @@ import json
 import shutil
 import subprocess
 import sys
-import threading
 import zipfile
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
 
 import pytest
 
 from edgehone.attestation.errors import NotVerified
 from edgehone.attestation.keys import read_signing_key
 from edgehone.attestation.verify import verify_bundle
-from edgehone.bundle.read import read
 from edgehone.bundle.schema import MANIFEST, SIGNATURE
 from edgehone.cli.main import main
 from edgehone.core.errors import InputError, SetupError
-from edgehone.core.sizes import bytes_of_size, shown
 from edgehone.package import registry
-from edgehone.package.budget import check_budget, fillings
-from edgehone.package.document import Filling, read_package
-from edgehone.package.target import Deliverable, Target, Tool
+from edgehone.package.document import read_package
+from edgehone.package.target import Tool
 from edgehone.package.verify import verify_package
-from edgehone.package.write import Order, pack
+from edgehone.package.write import pack
 from tests.attestation.signed import certified, make_key, public
-from tests.disks import small_file_system
 from tests.finished import Finished
 from tests.package import boxed
-
-BOXED = cast(Target, boxed)
-
-
-def content(folder: Path) -> dict[str, tuple[bytes, int]]:
-    """Return the bytes and permissions of every file in a folder."""
-    return {
-        str(path.relative_to(folder)): (path.read_bytes(), path.stat().st_mode)
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
-
-
-def order(out: Path, **options: str) -> Order:
-    return Order(BOXED, out, options)
+from tests.package.boxes import content, order
 
 
 def test_a_package_is_the_same_each_time_and_carries_the_documents(
@@ -171,60 +151,6 @@ def test_a_failed_check_of_an_independent_tool_stops_the_package(finished: Finis
     assert not list(tmp_path.iterdir())
 
 
-def test_a_package_over_its_budget_names_what_fills_it_and_what_would_fit(
-    finished: Finished, tmp_path: Path
-) -> None:
-    with pytest.raises(InputError) as caught:
-        pack(finished.bundle, replace(order(tmp_path / "out"), budget=100))
-    assert "box.zip takes" in caught.value.message and "artifact/" in caught.value.message
-    assert "100 bytes" in caught.value.message
-    assert "no candidate that passes every gate is smaller: a budget of" in str(caught.value.hint)
-    assert not list(tmp_path.iterdir())
-    packed = pack(finished.bundle, replace(order(tmp_path / "out"), budget=10**9))
-    assert packed.package.budget == 10**9
-    assert {one.path: one.bytes for one in packed.package.fillings} == {
-        name: (tmp_path / "out" / name).stat().st_size for name in ("box.zip", "box.tar")
-    }
-
-
-def test_a_smaller_candidate_that_does_not_fit_either_is_named_with_its_price(finished: Finished) -> None:
-    decision = read(finished.bundle).decision
-    large = max(one.bytes or 0 for one in decision.candidates) + 1000
-    found = [Filling("box.zip", large + 50, {"artifact": large}, 10)]
-    with pytest.raises(InputError) as caught:
-        check_budget(found, [Deliverable("box.zip", "a box")], decision, large)
-    smallest = min(one.bytes for one in decision.candidates if one.passes and one.bytes)
-    assert f"a budget of {shown(smallest + 50)} would do; its price: " in str(caught.value.hint)
-
-
-def test_without_a_passing_candidate_a_budget_says_so(spoiled: Path, tmp_path: Path) -> None:
-    decision = read(spoiled).decision
-    none = replace(decision, candidates=tuple(replace(one, bytes=None) for one in decision.candidates))
-    page = [Deliverable("report.html", "a page", limit=10)]
-    found = fillings(spoiled, page, None, 10**9)
-    with pytest.raises(InputError) as caught:
-        check_budget(found, page, none, 5)
-    assert "no candidate" in str(caught.value.hint)
-
-
-@pytest.mark.parametrize("text", ["nonsense", "-1MB", "0", "10 parsecs", "1e3MB", ""])
-def test_a_budget_that_is_no_size_is_refused(text: str) -> None:
-    with pytest.raises(InputError, match="--budget is"):
-        bytes_of_size(text, "--budget")
-
-
-def test_sizes_are_read() -> None:
-    sizes = {
-        "100MB": 10**8,
-        "<50MB": 5 * 10**7,
-        "64 MiB": 64 << 20,
-        "1.5kb": 1500,
-        "7": 7,
-        "<= 2GB": 2 * 10**9,
-    }
-    assert {text: bytes_of_size(text, "") for text in sizes} == sizes
-
-
 def test_a_missing_tool_is_named_with_its_package(
     finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -249,101 +175,6 @@ def test_a_wrong_option_is_refused(
 def test_an_unknown_target_is_refused_with_the_nearest() -> None:
     with pytest.raises(InputError, match="did you mean 'desktop'"):
         registry.load("desktp")
-
-
-def test_other_peoples_files_are_never_replaced(finished: Finished, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    out.mkdir()
-    pack(finished.bundle, order(out))  # an empty folder
-    pack(finished.bundle, order(out, colour="green"))  # an older package
-    assert read_package(out).options["colour"] == "green"
-    (out / "mine.txt").write_text("mine")
-    with pytest.raises(InputError, match=r"mine\.txt"):
-        pack(finished.bundle, order(out))
-    assert (out / "mine.txt").read_text() == "mine"
-    with pytest.raises(InputError, match="is in the bundle"):
-        pack(finished.bundle, order(finished.bundle / "package"))
-    with pytest.raises(InputError, match="is in the bundle"):
-        pack(finished.bundle, order(finished.bundle))
-    (tmp_path / "file").write_text("a file")
-    with pytest.raises(InputError, match="not a folder"):
-        pack(finished.bundle, order(tmp_path / "file"))
-    (tmp_path / "linked").symlink_to(out)
-    with pytest.raises(InputError, match="not a folder"):
-        pack(finished.bundle, order(tmp_path / "linked"))
-
-
-def test_a_package_is_there_at_any_time_while_it_is_replaced(finished: Finished, tmp_path: Path) -> None:
-    out, over, missing = tmp_path / "out", threading.Event(), list[str]()
-    pack(finished.bundle, order(out))
-
-    def look() -> None:
-        while not over.is_set():
-            if not (out / "package.json").exists() or not (out / "box.zip").exists():
-                missing.append("once")
-
-    watcher = threading.Thread(target=look)
-    watcher.start()
-    try:
-        for number in range(8):
-            pack(finished.bundle, order(out, colour=("red", "green")[number % 2]))
-    finally:
-        over.set()
-        watcher.join()
-    assert not missing and read_package(out).options["colour"] == "green"
-
-
-def test_a_killed_process_leaves_the_older_package(finished: Finished, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    pack(finished.bundle, order(out))
-    before = content(out)
-    script = (
-        "import sys; from pathlib import Path; from edgehone.package.write import Order, pack;"
-        "from tests.package import boxed;"
-        "pack(Path(sys.argv[1]), Order(boxed, Path(sys.argv[2]), {'fault': 'killed'}))"
-    )
-    words = [sys.executable, "-c", script, str(finished.bundle), str(out)]
-    done = subprocess.run(words, cwd=Path(__file__).parents[2], check=False)
-    assert done.returncode == -9 and content(out) == before and verify_package(out)
-    assert (tmp_path / ".out.partial" / "half").exists()
-    pack(finished.bundle, order(out, colour="green"))
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
-
-
-def test_two_packagings_to_one_place(finished: Finished, tmp_path: Path) -> None:
-    """The second one is refused, by whatever path it names the place; another place is free."""
-    out = tmp_path / "out"
-    (tmp_path / "link").symlink_to(tmp_path)
-    script = (
-        "import sys; from pathlib import Path; from edgehone.package.write import Order, pack;"
-        "from tests.package import boxed; say = lambda text: print(text, flush=True);"
-        "pack(Path(sys.argv[1]), Order(boxed, Path(sys.argv[2]), {'fault': 'slow'}), say)"
-    )
-    words = [sys.executable, "-c", script, str(finished.bundle), str(out)]
-    with subprocess.Popen(words, cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, text=True) as slow:
-        assert slow.stdout is not None
-        while "slowly" not in slow.stdout.readline():
-            assert slow.poll() is None
-        for place in (out, tmp_path / "link" / "out"):
-            with pytest.raises(SetupError, match=rf"is being written by .*process {slow.pid}") as caught:
-                pack(finished.bundle, order(place))
-            assert "another folder" in str(caught.value.hint)
-        pack(finished.bundle, order(tmp_path / "other"))
-        slow.kill()
-    pack(finished.bundle, order(out))
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "other", "out"]
-
-
-def test_a_full_disk_leaves_nothing(finished: Finished, tmp_path: Path) -> None:
-    small = tmp_path / "small"
-    with small_file_system(small, "8m"):
-        pack(finished.bundle, order(small / "out"))
-        before = content(small / "out")
-        with pytest.raises(SetupError, match="no space left") as caught:
-            pack(finished.bundle, order(small / "out", fault="large"))
-        assert "free some space" in str(caught.value.hint)
-        assert content(small / "out") == before
-        assert [path.name for path in small.iterdir()] == ["out"]
 
 
 def test_times_before_zip_archives_and_times_that_are_none(spoiled: Path, tmp_path: Path) -> None:

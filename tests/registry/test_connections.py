@@ -19,8 +19,8 @@ from edgehone.registry.remote.push import push_to
 from edgehone.registry.session import Registry, open_registry
 from edgehone.registry.verify import verify
 from tests.registry.bundles import Make, content, weights
+from tests.registry.misbehaviour import IMPATIENT, QUICK
 from tests.registry.servers import oci_registry, program
-from tests.registry.test_hostile import IMPATIENT, QUICK
 
 # docker-registry 2.8 gives an upload up whose request broke, so that it begins anew; other registries go on with it.
 PATIENT = replace(QUICK, attempts=6)

@@ -1,79 +1,27 @@
-"""Drift of one served bundle, without a server: references, alarms, the state on the disk."""
+"""Drift of one served bundle, without a server: references, alarms, and what requests tell."""
 
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from edgehone.bundle.schema import DRIFT_REFERENCE
 from edgehone.core.errors import InputError
 from edgehone.drift import ReferenceBuilder, Sample
-from edgehone.serve.drift import features, store
+from edgehone.serve.drift import features
 from edgehone.serve.drift.evaluated import Evaluated, read_evaluated
 from edgehone.serve.drift.model_watch import EVALUATION, TRAFFIC, DriftRules, ModelWatch
-from edgehone.serve.drift.observer import DriftObserver
 from edgehone.serve.drift.samples import as_evaluated, samples_of, samples_of_all
-from edgehone.serve.drift.store import Snapshot, Store
 from edgehone.serve.drift.told import told
 from edgehone.serve.infer.tensor import Tensor
-from edgehone.serve.observation import Feedback, Observation
-
-RULES = DriftRules(requests=600)
-NOTHING = Evaluated(None, False, "nothing is known")
-
-
-def prompts(seed: int, mean: float = 40.0, low: int = 0, high: int = 900) -> Iterator[Sample]:
-    """Yield requests to a language model."""
-    random = np.random.default_rng(seed)
-    while True:
-        size = int(random.poisson(mean)) + 1
-        ids = (low + (high - low) * random.beta(1, 4, size)).astype(int).tolist()
-        yield Sample(ids=ids, answer_length=16, seconds=float(random.gamma(20, 0.01)))
-
-
-def images(seed: int, gain: float = 1.0) -> Iterator[Sample]:
-    """Yield requests to a graph."""
-    random = np.random.default_rng(seed)
-    while True:
-        (one,) = features.describe({"x": gain * random.normal(size=(1, 8))}, {})
-        yield Sample(
-            features=one.features, entropy=float(random.beta(2, 8)), seconds=float(random.gamma(20, 0.01))
-        )
-
-
-def evaluated(seed: int = 1, *, counts: bool = True, correct: float | None = None) -> Evaluated:
-    """What an evaluation of a graph on 1,000 samples knows."""
-    random, builder = np.random.default_rng(seed), ReferenceBuilder()
-    for one in _take(images(seed), 1000):
-        right = None if correct is None else bool(random.random() < correct)
-        builder.add(Sample(features=one.features, entropy=one.entropy, correct=right))
-    return Evaluated(builder.build(), counts, "", features.names(["x"]))
-
-
-def _take(stream: Iterator[Sample], count: int) -> Iterator[Sample]:
-    return (next(stream) for _ in range(count))
-
-
-def feed(watch: ModelWatch, stream: Iterator[Sample], count: int) -> int | None:
-    """Give requests to a watch; return after how many an alarm came."""
-    for number in range(count):
-        watch.observe([next(stream)])
-        if watch.alarm("any"):
-            return number + 1
-    return None
-
-
-# The two references
+from edgehone.serve.observation import Observation
+from tests.serve.drifting import NOTHING, RULES, evaluated, feed, images, observed, prompts, take
 
 
 def test_the_first_traffic_of_a_language_model_becomes_the_reference_and_drift_raises_an_alarm() -> None:
@@ -93,7 +41,7 @@ def test_the_first_traffic_of_a_language_model_becomes_the_reference_and_drift_r
 
 def test_what_differs_from_the_evaluation_of_a_language_model_is_told_and_raises_no_alarm() -> None:
     builder = ReferenceBuilder()
-    for one in _take(prompts(3, low=5000, high=9000), 1000):
+    for one in take(prompts(3, low=5000, high=9000), 1000):
         builder.add(Sample(ids=one.ids[:8] if one.ids else None))
     watch = ModelWatch("digest", Evaluated(builder.build(), False, "cut from a text"), RULES)
     assert feed(watch, prompts(4), 1200) is None
@@ -121,7 +69,7 @@ def test_traffic_that_differs_from_the_evaluation_of_a_graph_raises_an_alarm_and
     watch = ModelWatch("digest", evaluated(), DriftRules(requests=1000))
     found = feed(watch, images(6, gain=2.5), 900)
     assert found is not None and found < 600
-    for one in _take(images(7, gain=2.5), 2000):
+    for one in take(images(7, gain=2.5), 2000):
         watch.observe([one])
     assert watch.traffic is None and "differ from the evaluation" in watch.refused
     assert watch.collected == 0
@@ -155,13 +103,6 @@ def test_first_traffic_that_tells_nothing_makes_no_reference() -> None:
     assert watch.traffic is None and "make no reference" in watch.refused
 
 
-# Samples
-
-
-def observed(**more: Any) -> Observation:
-    return Observation(at=0.0, model="m", status=more.pop("status", 200), **more)
-
-
 def test_a_request_that_failed_by_the_clients_fault_tells_nothing_and_one_that_failed_by_the_servers_does() -> (
     None
 ):
@@ -188,7 +129,7 @@ def test_each_sample_of_a_batch_is_one_and_the_times_are_told_once() -> None:
 def test_requests_taken_together_give_the_state_of_those_taken_one_by_one() -> None:
     """Also where a reference is made and where requests fail in between."""
     stream = (
-        [[one] for one in _take(images(8), 1500)] + [[]] + [[one] for one in _take(images(9, gain=1.5), 900)]
+        [[one] for one in take(images(8), 1500)] + [[]] + [[one] for one in take(images(9, gain=1.5), 900)]
     )
     stream[700] = [stream[700][0]._replace(failed=True)]
     alone, together = (ModelWatch("digest", evaluated(), DriftRules(requests=1000)) for _ in range(2))
@@ -224,9 +165,6 @@ def test_any_array_is_described_without_an_error(array: Any) -> None:
         assert one.features is not None and len(one.features) == len(features.MOMENTS)
 
 
-# The document of the certificate
-
-
 def test_what_the_evaluation_knows_is_read_as_it_was_written(tmp_path: Path) -> None:
     before = evaluated()
     (tmp_path / DRIFT_REFERENCE).write_text(json.dumps(before.to_json()))
@@ -247,174 +185,6 @@ def test_a_damaged_document_is_refused_by_name(tmp_path: Path, content: str) -> 
     (tmp_path / DRIFT_REFERENCE).write_text(content)
     with pytest.raises(InputError):
         read_evaluated(tmp_path)
-
-
-# The state
-
-
-def stored(tmp_path: Path, watch: ModelWatch, model: str = "m") -> Store:
-    """Write a state, with the reference of its traffic."""
-    found = Store(tmp_path)
-    found.write(
-        Snapshot(model, watch.to_json(), watch.traffic.reference.to_json() if watch.traffic else None)
-    )
-    return found
-
-
-def test_a_restarted_server_goes_on_with_the_same_evidence(tmp_path: Path) -> None:
-    watch = ModelWatch("digest", evaluated(), RULES)
-    stream = images(11)
-    feed(watch, stream, 1001)
-    after = stored(tmp_path, watch).read("m", "digest", evaluated(), RULES)
-    assert after is not None and after.requests == 1001
-    drifted = [*_take(images(12, gain=1.6), 300)]
-    for one in drifted:
-        watch.observe([one])
-        after.observe([one])
-    assert {name: one.log10 for name, one in after.evidence.items()} == {
-        name: pytest.approx(one.log10) for name, one in watch.evidence.items()
-    }
-    assert watch.alarm("any") and after.alarm("any")
-
-
-def test_another_bundle_begins_anew_and_the_earlier_one_is_continued(tmp_path: Path) -> None:
-    watch = ModelWatch("digest", NOTHING, RULES)
-    feed(watch, prompts(1), 700)
-    found = stored(tmp_path, watch)
-    assert (
-        found.read("m", "other", NOTHING, RULES) is None and found.read("n", "digest", NOTHING, RULES) is None
-    )
-    for number in range(30):
-        stored(tmp_path, ModelWatch(f"later-{number}", NOTHING, RULES))
-    assert len([*(tmp_path / store.FOLDER).glob("*.state.json")]) == 16
-    assert len([*(tmp_path / store.FOLDER).iterdir()]) <= 17
-
-
-@pytest.mark.parametrize("damage", ["cut", "empty", "other", "no reference"])
-def test_a_damaged_state_is_said_and_begins_anew(tmp_path: Path, damage: str) -> None:
-    watch = ModelWatch("digest", NOTHING, RULES)
-    feed(watch, prompts(1), 700)
-    found = stored(tmp_path, watch)
-    (state,) = found.folder.glob("*.state.json")
-    (reference,) = found.folder.glob("*.reference.json")
-    if damage == "no reference":
-        reference.unlink()
-    else:
-        state.write_text({"cut": state.read_text()[:100], "empty": "", "other": "{}"}[damage])
-    said: list[str] = []
-    observer = observer_of(tmp_path, said)
-    assert observer.about("m") is not None and observer._watched["m"].watch.requests == 0
-    assert len(said) == 1 and "begins anew" in said[0]
-
-
-def served(digest: str = "digest", **axes: int) -> Any:
-    """A model as far as the observer looks at it."""
-    manifest = SimpleNamespace(digest=digest, axes={"inputs": axes})
-    return SimpleNamespace(
-        problem=None,
-        name="m",
-        id="m-1",
-        served=SimpleNamespace(bundle=SimpleNamespace(manifest=manifest, path=Path("/nowhere"))),
-    )
-
-
-def observer_of(tmp_path: Path, said: list[str], models: dict[str, Any] | None = None) -> DriftObserver:
-    return DriftObserver({"m": served()} if models is None else models, tmp_path, RULES, said.append)
-
-
-def values(observer: DriftObserver, name: str) -> dict[tuple[str, ...], float]:
-    """Return a metric's values by its labels."""
-    (found,) = [one for one in observer.collect() if one.name == name]
-    return {tuple(sample.labels.values()): sample.value for sample in found.samples}
-
-
-def test_metrics_tell_the_evidence_and_the_alarms_of_each_model(tmp_path: Path) -> None:
-    said: list[str] = []
-    observer = observer_of(tmp_path, said)
-    assert values(observer, "edgehone_drift_alarm")[("m", "any")] == 0
-    stream = prompts(1)
-    for one in _take(stream, 700):
-        observer.observe(observed(ids=one.ids, seconds=one.seconds))
-    assert values(observer, "edgehone_drift_requests")[("m",)] == 700
-    assert values(observer, "edgehone_drift_reference_samples")[("m",)] == 600
-    for one in _take(prompts(2, low=5000, high=9000), 600):
-        observer.observe(observed(ids=one.ids, seconds=one.seconds))
-    alarms = values(observer, "edgehone_drift_alarm")
-    assert alarms[("m", "any")] == alarms[("m", "inputs")] == 1 and alarms[("m", "performance")] == 0
-    assert values(observer, "edgehone_drift_log10_evidence")[("m", "tokens")] > 3
-    observer.observe(Observation(at=0, model="gone", status=200, ids=[1]))
-    observer.feedback(Feedback(id="1", model="gone", correct=True))
-    observer.end()
-    assert observer_of(tmp_path, said)._watched == {} and said == []
-    again = observer_of(tmp_path, said)
-    assert values(again, "edgehone_drift_alarm")[("m", "inputs")] == 1
-
-
-def test_an_operator_begins_anew(tmp_path: Path) -> None:
-    observer = observer_of(tmp_path, [])
-    for one in _take(prompts(1), 700):
-        observer.observe(observed(ids=one.ids))
-    observer.approve("m", "a new campaign")
-    observer.end()
-    again = observer_of(tmp_path, [])
-    about = again.about("m")
-    assert about is not None and about["approved"] == "a new campaign" and about["requests"] == 0
-    with pytest.raises(KeyError):
-        observer.approve("other", "why")
-
-
-def test_a_replaced_bundle_is_watched_anew(tmp_path: Path) -> None:
-    models = {"m": served()}
-    observer = observer_of(tmp_path, [], models)
-    for one in _take(prompts(1), 50):
-        observer.observe(observed(ids=one.ids))
-    models["m"] = served("another")
-    observer.observe(observed(ids=[1, 2, 3]))
-    assert observer._watched["m"].watch.requests == 1
-    del models["m"]
-    assert observer.about("m") is None and not [*observer.collect()][2].samples
-
-
-def test_a_full_disk_is_said_once_and_leaves_the_old_state(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    said: list[str] = []
-    observer = observer_of(tmp_path, said)
-    stream = prompts(1)
-    for one in _take(stream, 650):
-        observer.observe(observed(ids=one.ids))
-    observer.end()
-    before = {path.name: path.read_bytes() for path in (tmp_path / store.FOLDER).iterdir()}
-
-    def full(descriptor: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "fsync", full)
-        for _ in range(3):
-            observer.observe(observed(ids=next(stream).ids))
-            observer.end()
-    assert len(said) == 1 and "No space left" in said[0]
-    about = observer.about("m")
-    assert about is not None and "No space left" in about["not_written"]
-    assert {path.name: path.read_bytes() for path in (tmp_path / store.FOLDER).iterdir()} == before
-    observer.end()
-    about = observer.about("m")
-    assert about is not None and about["not_written"] is None
-
-
-@given(st.binary(max_size=200))
-def test_no_bytes_in_the_place_of_a_state_end_the_server(content: bytes) -> None:
-    import tempfile
-
-    with tempfile.TemporaryDirectory() as folder:
-        found = Store(Path(folder))
-        found.folder.mkdir()
-        found._base("m", "digest").with_name(found._base("m", "digest").name + ".state.json").write_bytes(
-            content
-        )
-        observer = observer_of(Path(folder), [])
-        assert observer.about("m") is not None
 
 
 def test_requests_together_give_the_samples_that_each_alone_gives() -> None:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,60 +13,34 @@ import numpy as np
 import pytest
 from starlette.responses import JSONResponse
 
-from tests.finished import Finished
 from tests.report.browser import CHROMIUM, Browser
-from tests.serve.conftest import with_template
-from tests.serve.graphs import expected, null_graph
+from tests.serve.graphs import expected
+from tests.serve.pages import (
+    ANSWER,
+    CHAT,
+    CHECKS,
+    FIGURES,
+    KEY,
+    PLAIN,
+    SEES,
+    ask,
+    check,
+    choose,
+    choose_file,
+    fake,
+    keyed,
+)
 from tests.serve.pictures import COLOURS, shown, url
 from tests.serve.scripted import Scripted, scripted
-from tests.serve.server import Server, running
+from tests.serve.server import Server
 
+__all__ = ["fake", "keyed"]  # fixtures
 pytestmark = [
     pytest.mark.whole,
     pytest.mark.skipif(
         CHROMIUM is None and not os.environ.get("CI"), reason="there is no Chromium: tools/system_packages.sh"
     ),
 ]
-CHECKS = (Path(__file__).parents[1] / "report" / "checks.js").read_text("utf-8")
-KEY = "a-key-of-this-test"
-CHAT = {"name": "chatty", "kind": "language", "chat": True, "options": ["temperature", "seed"]}
-PLAIN = {"name": "plain", "kind": "language", "chat": False, "options": []}
-GRAPH = {"name": "digits", "kind": "graph"}
-SEES = {"name": "sees", "kind": "language", "chat": True, "options": [], "pictures": True}
-# Asks for its parts by the words that a user sees.
-ANSWER = "document.querySelector('#log .answer:last-of-type .words')?.textContent"
-FIGURES = "document.querySelector('#log .answer:last-of-type .figures')?.textContent"
-
-
-@pytest.fixture(scope="module")
-def keyed(_finished: Finished, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server of a language model and a graph that asks for a key."""
-    folder = tmp_path_factory.mktemp("served")
-    bundle = with_template(Path(shutil.copytree(_finished.bundle, folder / "bundle")))
-    graph = null_graph(Path(shutil.copytree(_finished.bundle, folder / "graph")))
-    (folder / "keys").write_text(f"{KEY}\nanother\n")
-    (folder / "keys").chmod(0o600)
-    words, env = ("--api-key-file", str(folder / "keys")), {"EDGEHONE_HOME": str(_finished.home)}
-    with running(bundle, *words, also=[graph], env=env) as one:
-        yield one
-
-
-@pytest.fixture
-def fake() -> Iterator[Scripted]:
-    with scripted(CHAT, PLAIN, GRAPH) as one:
-        yield one
-
-
-def ask(browser: Browser, text: str) -> None:
-    browser.write(text)
-    browser.press("Enter")
-
-
-def choose(browser: Browser, name: str) -> None:
-    """Choose a model by the keyboard."""
-    browser.value("document.getElementById('model').focus()")
-    browser.write(name)
-    browser.until(f"chosen().name === '{name}'")
 
 
 def test_a_conversation_with_the_keyboard_alone(browser: Browser, keyed: Server) -> None:
@@ -300,11 +272,11 @@ def test_a_picture_is_shown_and_sent_once(browser: Browser, tmp_path: Path) -> N
         assert browser.value("document.getElementById('choose-picture').hidden")
         choose(browser, "sees")
         assert not browser.value("document.getElementById('choose-picture').hidden")
-        _choose_file(browser, tmp_path / "notes.txt")
+        choose_file(browser, tmp_path / "notes.txt")
         browser.until(
             "document.getElementById('picture-problem').textContent.includes('notes.txt is no PNG')"
         )
-        _choose_file(browser, tmp_path / "colours.png")
+        choose_file(browser, tmp_path / "colours.png")
         browser.until("document.getElementById('preview').naturalWidth === 60")
         fake.answers = [["Colours."], ["Red."], ["Others."], JSONResponse({"error": {"message": "no"}}, 400)]
         for text, parts in (("What is this?", True), ("Which?", False)):
@@ -316,17 +288,12 @@ def test_a_picture_is_shown_and_sent_once(browser: Browser, tmp_path: Path) -> N
         assert first == shown(url(COLOURS), "What is this?")[0]["content"]
         assert browser.value("document.querySelectorAll('#log .picture').length") == 1
         for _ in range(2):  # another picture starts another conversation; one that is refused comes back
-            _choose_file(browser, tmp_path / "colours.png")
+            choose_file(browser, tmp_path / "colours.png")
             browser.until("picture.url")
             ask(browser, "And this?")
             browser.until("!conversation.running")
             assert len(fake.asked[-1]["messages"]) == 1
         assert browser.value("picture.url") and not browser.errors[1:]  # the status 400
-
-
-def _choose_file(browser: Browser, path: Path) -> None:
-    found = browser.ask("Runtime.evaluate", expression="document.getElementById('picture')")
-    browser.ask("DOM.setFileInputFiles", files=[str(path)], objectId=found["result"]["objectId"])
 
 
 def test_a_graph_is_filled_in_and_its_outputs_are_tables(browser: Browser, fake: Scripted) -> None:
@@ -387,13 +354,6 @@ def test_nothing_is_too_wide_or_pale(browser: Browser, fake: Scripted, width: in
     browser.press("Enter")
     browser.until("document.querySelector('#outputs h2')?.textContent")
     check(browser)
-
-
-def check(browser: Browser) -> None:
-    # What only screen readers get is cut on purpose.
-    browser.value("document.getElementById('settings').open = true; askForKey('z'); announce(''); 0")
-    assert browser.value("too_wide()") == []
-    assert browser.value("pale()") == {}
 
 
 def test_what_is_said_of_the_state(browser: Browser, fake: Scripted) -> None:

@@ -20,8 +20,8 @@ from edgehone.serve.history.figures import Reading
 from edgehone.serve.history.recorder import Recorder
 from edgehone.serve.history.store import FILE, Resolution
 from edgehone.serve.threads import surely
-from tests.serve.test_drift import observed, served
-from tests.serve.test_history import reading
+from tests.serve.drifting import observed, served
+from tests.serve.histories import reading
 from tests.serve.test_kept import answered, keeper_of
 
 
