@@ -13,9 +13,13 @@ _HEAD = ("recipe", "MB", "peak MB", "prefill", "decode", "latency ms", "build s"
 
 
 def shown(
-    model: ModelInfo, target: PredictionTarget, recommendation: Recommendation, note: str | None
+    model: ModelInfo,
+    target: PredictionTarget,
+    recommendation: Recommendation,
+    note: str | None,
+    command: str,
 ) -> str:
-    """Return the recommendation as plain text."""
+    """Return the recommendation as plain text. `command` is the next one to type."""
     speed = target.bandwidth
     reads = f"reads {speed.value:.0f} GB/s" if speed.value else f"bandwidth unknown: {speed.reason}"
     lines = [
@@ -42,10 +46,9 @@ def shown(
     lines += [f"The whole run, {recommendation.run.sentence()}."] if recommendation.run else []
     lines += [f"  not {key}: {reason}" for key, reason in recommendation.left_out.items()]
     lines += [f"It does not fit: {obstacle}" for obstacle in recommendation.obstacles]
-    option = "" if target.lacks is None else f" --device {target.name}"
     if recommendation.advice:
         lines += ["", "Advice:", *(f"  {one.says} ({one.source})" for one in recommendation.advice)]
-    return "\n".join([*lines, "", f"Next:  edgehone optimize {model.path}{option}"])
+    return "\n".join([*lines, "", f"Next:  {command}"])
 
 
 def _row(one: Expected) -> tuple[str, ...]:

@@ -31,6 +31,10 @@ class Evaluator(Protocol):
         """Return the name of the workload to use if none is given."""
         ...
 
+    def samples_asked(self, model: ModelInfo) -> str | None:
+        """Return what a user must give with --eval, as a word and what it stands for; None if data ships for it."""
+        ...
+
     def inputs(self, options: OptimizeOptions, model: ModelInfo) -> dict[str, Input]:
         """Check the user's evaluation and calibration data, and return them as job inputs."""
         ...

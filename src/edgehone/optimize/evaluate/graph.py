@@ -50,6 +50,13 @@ def default_workload(model: ModelInfo) -> str:
     return known.get(model.task, "classify")
 
 
+def samples_asked(model: ModelInfo) -> str | None:
+    """Return what a user must give with --eval, as a word and what it stands for; None if data ships for it."""
+    if model.task == SPEECH:
+        return "FOLDER (sounds to recognize: WAV files; transcripts may stand beside as .txt)"
+    return None if model.format == "huggingface" else "SAMPLES (FILE.npz, or a folder of images)"
+
+
 def inputs(options: OptimizeOptions, model: ModelInfo) -> dict[str, Input]:
     """Check the samples and return them with their digests. Text encoders use the shipped texts by default."""
     if options.task:
@@ -60,18 +67,14 @@ def inputs(options: OptimizeOptions, model: ModelInfo) -> dict[str, Input]:
         metrics.find(options.metric)
     roles.check(options.task_kind)
     paths = {"evaluation": options.evaluation, "calibration": options.calibration}
-    if model.task == SPEECH and not options.evaluation:
+    asked = samples_asked(model)
+    if asked and not options.evaluation:
         raise InputError(
-            f"{model.path} recognizes speech, and no sounds are given",
-            hint=f"edgehone optimize {model.path} --eval FOLDER (WAV files; transcripts may stand beside as .txt)",
+            f"{model.path} is evaluated on samples that you provide, and none are given",
+            hint=f"edgehone optimize {model.path} --eval {asked}",
         )
     if not options.evaluation and model.format == "huggingface":
         paths = {name: path or texts.shipped(name) for name, path in paths.items()}  # type: ignore[arg-type]
-    if not paths["evaluation"]:
-        raise InputError(
-            f"{model.path} is evaluated on samples that you provide, and none are given",
-            hint=f"edgehone optimize {model.path} --eval SAMPLES (FILE.npz, or a folder of images)",
-        )
     inputs_by_name = {}
     known_axes = layout.find(model, options.axes, layout.states_of(options, model))
     for name, chosen in paths.items():

@@ -58,6 +58,11 @@ def default_workload(model: ModelInfo) -> str:
     return "chat"
 
 
+def samples_asked(model: ModelInfo) -> str | None:
+    """Return None: texts ship."""
+    return None
+
+
 def inputs(options: OptimizeOptions, model: ModelInfo) -> dict[str, Input]:
     """Read and check the text files and return them with their digests. The shipped texts are the default."""
     if options.metric:
