@@ -81,6 +81,43 @@ def test_a_changed_file_is_found(spoiled: Path, finished: Finished) -> None:
     assert [one.name for one in made.found] == ["files changed"]
 
 
+@pytest.mark.parametrize(
+    ("threads", "load", "processors", "found", "free"),
+    [
+        (2, 1.0, 2, True, 1),  # one of two processors is taken
+        (2, 0.2, 2, False, 2),
+        (1, 1.0, 2, False, 1),  # one thread finds the other processor
+        (4, 2.0, 8, False, 6),
+        (8, 3.1, 8, True, 5),
+        (2, 9.0, 2, True, 1),  # there is always one
+        (2, None, 2, None, None),
+    ],
+)
+def test_threads_that_find_no_processor_of_their_own(
+    threads: int, load: float | None, processors: int, found: bool | None, free: int | None
+) -> None:
+    (entry,) = (
+        one for one in causes.table() if one["name"] == "threads share a processor with other programs"
+    )
+    judged = causes.judged(entry, {"threads": Fact(threads), **facts._crowding(threads, load, processors)})
+    assert judged.found is found and judged.remedies[0].settings == {"threads": free}
+    if found:
+        assert f"runs {threads} threads" in judged.says and f"leave {free} of" in judged.says
+
+
+def test_only_llama_cpp_is_told_of_crowded_threads(
+    finished: Finished, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.getloadavg", lambda: (64.0, 64.0, 64.0))
+    known = {**facts.of_bundle(edgehone.read(finished.bundle)), "threads": Fact(2)}
+
+    def told(backend: str) -> set[str]:
+        judged = causes.judge("bundle", {**known, "backend": Fact(backend)}, "slow")
+        return {one.name for one in judged if one.found}
+
+    assert "threads share a processor with other programs" in told("llamacpp") - told("openvino")
+
+
 def test_bad_words(finished: Finished) -> None:
     with pytest.raises(InputError, match="unknown symptom 'slwo'") as caught:
         diagnose(finished.bundle, "slwo")

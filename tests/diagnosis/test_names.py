@@ -10,6 +10,7 @@ CAUSES = {
     "context longer than the workload",
     "more threads than cores",
     "other programs take the processors",
+    "threads share a processor with other programs",
     "another machine than it was honed for",
     "bound by memory",
     "slower clock by power saving",

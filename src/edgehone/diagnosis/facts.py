@@ -218,6 +218,7 @@ def _machine(bundle: Bundle, machine: Device) -> Facts:
             threads, machine.physical_cores, "the number of physical cores is unknown"
         ),
         "load_per_thread": _share(load, machine.threads, "this system has no load average"),
+        **_crowding(threads, load, machine.threads),
         "quota_of_cores": _known(
             limits.cpus and machine.logical_cores and limits.cpus / machine.logical_cores, "there is no quota"
         ),
@@ -228,6 +229,14 @@ def _machine(bundle: Bundle, machine: Device) -> Facts:
         ),
         "throttled_clock": _slow_clock(conditions.mean_mhz),
     }
+
+
+def _crowding(threads: int, load: float | None, processors: int) -> Facts:
+    """Return how many threads find no processor of their own beside the `load`, and how many would find one."""
+    reason = "this system has no load average"
+    free = None if load is None else max(1, round(processors - load))
+    crowded = None if load is None else round(threads + load - processors, 2)
+    return {"crowded_threads": _known(crowded, reason), "free_threads": _known(free, reason)}
 
 
 def _slow_clock(mhz: float | None, root: Path = Path("/sys/devices/system/cpu/cpu0/cpufreq")) -> Fact:
