@@ -52,6 +52,8 @@ def test_served_text_is_that_of_run(name: str, bundle_of: Callable[[str], Path])
         _a_call_is_enforced_or_refused(server, name)
         _drawing_is_repeatable(server)
         _requests_do_not_change_each_other(server)
+        if name == "olive":
+            _the_artifact_limits_requests(server, bundle)
         _a_killed_engine_comes_back(server)
 
 
@@ -91,6 +93,15 @@ def test_a_bundle_with_the_runtime_s_tokenizer(bundle_of: Callable[[str], Path])
         answer = server.post("/v1/completions", {"model": "bundle", "prompt": [1, 2048]})
         assert answer.status_code == 400
         assert "token id 2048 is outside the vocabulary of 2048" in answer.json()["error"]["message"]
+
+
+def _the_artifact_limits_requests(server: Server, bundle: Path) -> None:
+    """Requests beyond the limit of ONNX Runtime GenAI's own configuration: shortened answers, refused prompts."""
+    limit = json.loads((bundle / "artifact" / "genai_config.json").read_text())["search"]["max_length"]
+    long = server.complete([3] * 8, max_tokens=100 * limit)["usage"]["completion_tokens"]
+    assert 0 < long <= limit - 8
+    refused = server.post("/v1/completions", {"model": "bundle", "prompt": [3] * limit, "max_tokens": 5})
+    assert refused.status_code == 400 and f"at most {limit} fit" in refused.text
 
 
 def _streamed(server: Server, prompt: str) -> str:

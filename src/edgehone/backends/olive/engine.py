@@ -27,14 +27,17 @@ class OliveEngine:
     ) -> None:
         """Load the model for up to `places` requests at the same time, of up to `context` tokens each.
 
+        The artifact's own limit, search.max_length in genai_config.json, lowers `context`.
         Every cache of a batch is as long as the longest of them, so memory is bounded by both.
         """
         import onnxruntime_genai as genai
 
+        config = json.loads((folder / "genai_config.json").read_text("utf-8"))
+        # The framework refuses a request of more tokens than its own configuration states.
+        context = min(context, int(config.get("search", {}).get("max_length", context)))
         self.context: int | None = context
         self.cache: int | None = context * places
-        config = json.loads((folder / "genai_config.json").read_text("utf-8"))["model"]
-        self.vocabulary = int(config["vocab_size"])
+        self.vocabulary = int(config["model"]["vocab_size"])
         # Requests have ends of their own, which `step` finds. The last id, practically never generated, stands in for
         # the model's.
         overlay = {
@@ -66,7 +69,10 @@ class OliveEngine:
         check_ids(request.ids, self.vocabulary)
         options = genai.RequestOptions()
         options.set_max_session_tokens(len(request.ids) + request.count)
-        made = self._engine.create_request(options=options)
+        try:
+            made = self._engine.create_request(options=options)
+        except RuntimeError as error:  # more tokens than the model takes; the message says how many it takes
+            raise InputError(str(error)) from error
         try:
             made.begin_turn(np.array(list(request.ids), np.int32), _turn(made, request))
         except Exception as error:
