@@ -31,6 +31,7 @@ from edgehone.attestation.statement import (
 from edgehone.bundle.read import Bundle, read
 from edgehone.bundle.schema import DECISION, LARGEST, MANIFEST, is_certification
 from edgehone.bundle.verify import compare
+from edgehone.core.absence import why_absent
 from edgehone.core.errors import InputError
 from edgehone.core.files import read_limited
 from edgehone.model.digest import combined
@@ -67,7 +68,11 @@ def verify_bundle(bundle: Path, key: VerificationKey | None = None) -> Verified:
     Raises NotVerified, which names the files, if anything does not fit, and InputError if it is no bundle.
     """
     if not bundle.is_dir():
-        problem = f"{bundle} is not a folder" if bundle.exists() else f"no such bundle: {bundle}"
+        problem = (
+            f"{bundle} is not a folder"
+            if bundle.exists()
+            else why_absent(bundle, f"no such bundle: {bundle}")
+        )
         raise InputError(problem, hint="give the folder of a bundle or a package")
     if not any((bundle / name).is_file() for name in (MANIFEST, SIGNATURE)):
         read(bundle)  # raises: it is none, so that its files, perhaps a whole disk, are not read

@@ -10,6 +10,7 @@ from typing import Any
 
 from edgehone.bundle.schema import DECISION, LARGEST, MANIFEST, Manifest, read_manifest
 from edgehone.core import typed_json
+from edgehone.core.absence import why_absent
 from edgehone.core.errors import InputError
 from edgehone.core.files import read_limited
 from edgehone.decision.decision import Decision
@@ -67,7 +68,9 @@ def read(path: str | Path) -> Bundle:
     """
     folder = Path(path)
     if not folder.is_dir():
-        raise InputError(f"no such bundle: {folder}", hint=f"edgehone optimize MODEL --out {folder}")
+        raise InputError(
+            why_absent(folder, f"no such bundle: {folder}"), hint=f"edgehone optimize MODEL --out {folder}"
+        )
     manifest = read_manifest(_load(folder / MANIFEST), folder / MANIFEST)
     source = str(folder / DECISION)
     decision = Decision.from_json(_load(folder / DECISION), source)

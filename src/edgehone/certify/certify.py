@@ -46,6 +46,7 @@ from edgehone.certify.privacy import planted_canaries
 from edgehone.certify.profile import Profile
 from edgehone.certify.software import software
 from edgehone.certify.subject import Sources, Subject
+from edgehone.core.absence import why_absent
 from edgehone.core.errors import InputError, JobError, ModelError, SetupError
 
 Say = Callable[[str], None]
@@ -198,7 +199,8 @@ def _check_sources(subject: Subject) -> None:
         ("--canaries", given.canaries),
     ):
         if path is not None and not path.exists():
-            raise InputError(f"{option}: there is no {path}", hint=f"give another {option}, or leave it out")
+            problem = why_absent(path, f"there is no {path}")
+            raise InputError(f"{option}: {problem}", hint=f"give another {option}, or leave it out")
     if given.model is not None:
         subject.once(original.find)
     planted_canaries(subject)

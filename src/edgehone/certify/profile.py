@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import msgspec
 
 from edgehone.core import typed_json
+from edgehone.core.absence import why_absent
 from edgehone.core.errors import InputError
 from edgehone.core.suggestions import suggest
 from edgehone.core.typed_json import OPTIONAL
@@ -129,6 +130,7 @@ def _load(path: Path) -> Mapping[str, Any]:
     try:
         return tomllib.loads(path.read_text("utf-8"))
     except FileNotFoundError:
-        raise InputError(f"no such profile: {path}", hint="leave --profile out for the shipped one") from None
+        problem = why_absent(path, f"no such profile: {path}")
+        raise InputError(problem, hint="leave --profile out for the shipped one") from None
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read: {error}", hint=_HINT) from error

@@ -102,12 +102,15 @@ def run(args: argparse.Namespace) -> int:
     """Run the verb. Returns the exit code of the approval."""
     from edgehone.attestation.certificate import CERTIFICATE
     from edgehone.certify.certify import amend, certify
+    from edgehone.core.absence import why_absent
     from edgehone.core.errors import InputError
 
     options = _options(args)
     path = Path(args.bundle)
     if not path.is_dir():
-        raise InputError(f"no such bundle: {path}", hint=f"edgehone optimize MODEL --out {path}")
+        raise InputError(
+            why_absent(path, f"no such bundle: {path}"), hint=f"edgehone optimize MODEL --out {path}"
+        )
     keyless = _keyless(args)
     if keyless is not None:
         certificate = amend(path, options.answers, keyless)

@@ -6,6 +6,7 @@ Start with: edgehone optimize MODEL
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import os
 import signal
@@ -78,9 +79,24 @@ def _run(words: Sequence[str]) -> int:
     except EdgehoneError as error:
         _print_error(error, as_json="--json" in words)
         return error.exit_code
+    except (OSError, RuntimeError) as error:
+        refused = _of_a_path(error)
+        if refused is None:
+            raise
+        _print_error(refused, as_json="--json" in words)
+        return refused.exit_code
     except KeyboardInterrupt:
         print(f"\n{_INTERRUPTED}", file=sys.stderr)
         return 130
+
+
+def _of_a_path(error: OSError | RuntimeError) -> InputError | None:
+    """Return the error for a path that may not be opened, or whose links lead in a circle; None for other errors."""
+    # Before Python 3.13, Path.resolve raises RuntimeError for a circle, while it handles the system's error.
+    cause = error if isinstance(error, OSError) else error.__context__
+    if not isinstance(cause, OSError) or cause.errno not in (errno.EACCES, errno.EPERM, errno.ELOOP):
+        return None
+    return InputError(f"{cause.filename} cannot be opened: {cause.strerror}", hint=f"ls -ld {cause.filename}")
 
 
 class _Parser(argparse.ArgumentParser):

@@ -150,6 +150,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _options(args: argparse.Namespace) -> Options:
+    from edgehone.core.absence import why_absent
     from edgehone.core.errors import InputError
     from edgehone.operate.options import Options
     from edgehone.optimize.search.clock import seconds_of
@@ -171,8 +172,10 @@ def _options(args: argparse.Namespace) -> Options:
         given = getattr(args, name)
         for path in given if isinstance(given, list) else [given] if given else []:
             if not Path(path).exists():
+                option = f"--{name.replace('_', '-')}"
                 raise InputError(
-                    f"--{name.replace('_', '-')} {path} does not exist", hint="give an existing path"
+                    f"{option}: {why_absent(Path(path), f'{path} does not exist')}",
+                    hint="give an existing path",
                 )
     if args.soak:
         seconds_of(args.soak, "--soak")

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from edgehone.core.absence import why_absent
 from edgehone.core.errors import InputError
 
 NAME = "edgehone.toml"
@@ -24,7 +25,8 @@ def read(path: str | Path | None = None) -> Mapping[str, Any]:
     except FileNotFoundError:
         if path is None:
             return {}
-        raise InputError(f"no such file: {file}", hint=f"create {file}, or leave out --config") from None
+        problem = why_absent(file, f"no such file: {file}")
+        raise InputError(problem, hint=f"create {file}, or leave out --config") from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InputError(f"{file} cannot be read: {error}", hint=f"correct {file}") from error
     for name in parsed:

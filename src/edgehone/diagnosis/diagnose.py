@@ -8,6 +8,7 @@ from typing import Any
 
 from edgehone.bundle.read import read
 from edgehone.bundle.schema import MANIFEST
+from edgehone.core.absence import why_absent
 from edgehone.core.errors import InputError
 from edgehone.core.suggestions import suggest
 from edgehone.diagnosis import causes, logs
@@ -54,7 +55,8 @@ def diagnose(path: str | Path, symptom: str | None = None) -> Diagnosis:
     path = Path(path)
     if not path.exists():
         raise InputError(
-            f"no such bundle, model or log: {path}", hint="give the folder of a bundle, a model or a log file"
+            why_absent(path, f"no such bundle, model or log: {path}"),
+            hint="give the folder of a bundle, a model or a log file",
         )
     if (path / MANIFEST).is_file():
         judged = causes.judge("bundle", of_bundle(read(path)), symptom)

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from edgehone.core.absence import why_absent
 from edgehone.core.errors import ModelError
 
 RANK_LIMIT = 64  # as in numpy; without a limit, multiplying the extents of a crafted shape takes hours
@@ -133,7 +134,9 @@ class Data:
                 raise self._invalid(tensor, f"{problem}: it is a link to {real}")
             if not real.is_file():
                 hint = f"copy it to the folder of {self.path.name}"
-                raise self._invalid(tensor, f"has its data in {file}, which is missing", hint=hint)
+                link = why_absent(file, "")
+                missing = f"{file}, but {link}" if link else f"{file}, which is missing"
+                raise self._invalid(tensor, f"has its data in {missing}", hint=hint)
             return real.stat().st_size
         except (OSError, RuntimeError) as error:  # a name that is too long, or links that form a loop
             raise self._invalid(tensor, f"{problem}: {error}") from error

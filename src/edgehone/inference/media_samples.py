@@ -7,6 +7,7 @@ from pathlib import Path
 
 from edgehone.backends import registry
 from edgehone.bundle.read import Bundle
+from edgehone.core.absence import why_absent
 from edgehone.core.errors import InputError
 from edgehone.execution.environments import environment
 from edgehone.execution.foreground import run_foreground
@@ -34,7 +35,9 @@ def write_arrays(bundle: Bundle, path: Path, output: Path, on_progress: Callable
             hint="give FILE.npz, or make the bundle again with a folder of images or WAV files as --eval",
         )
     if not path.exists():
-        raise InputError(f"no such file: {path}", hint="give an image or a sound, or a folder of them")
+        raise InputError(
+            why_absent(path, f"no such file: {path}"), hint="give an image or a sound, or a folder of them"
+        )
     backend = registry.load(ENVIRONMENT)
     env = environment.ensure(ENVIRONMENT, backend.NEEDS.to_run("graph"), on_progress)
     args = {

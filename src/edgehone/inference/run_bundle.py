@@ -10,6 +10,7 @@ from typing import Any
 from edgehone.backends import registry
 from edgehone.bundle.read import Bundle
 from edgehone.bundle.verify import check_runnable
+from edgehone.core.absence import why_absent
 from edgehone.core.errors import InputError
 from edgehone.device.detect import detect
 from edgehone.execution.environments import environment
@@ -72,7 +73,9 @@ def generate(
         if args["template"] is None:
             raise InputError(f"{bundle.path} is not a vision-language model", hint="leave --image out")
         if not picture.is_file():
-            raise InputError(f"no such picture: {picture}", hint="give a PNG or JPEG file")
+            raise InputError(
+                why_absent(picture, f"no such picture: {picture}"), hint="give a PNG or JPEG file"
+            )
         inputs["picture"] = Input(picture.resolve(), "")
     job = job_of(bundle, "edgehone.worker.generate:generate", args, inputs, on_progress)
     return {**run_foreground(job, quiet=quiet), "sampling": drawn}
@@ -109,7 +112,9 @@ def infer(
 
 def _infer(bundle: Bundle, path: Path, output: Path, on_progress: Callable[[str], None]) -> dict[str, Any]:
     if not path.is_file():
-        raise InputError(f"no such file: {path}", hint="give FILE.npz with an array for each input")
+        raise InputError(
+            why_absent(path, f"no such file: {path}"), hint="give FILE.npz with an array for each input"
+        )
     tensors = [samples.tensor(one) for one in bundle.manifest.inputs]
     arrays = samples.read_arrays(path)
     arrays.pop(sample_arrays.LABELS, None)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgehone.bundle.read import Bundle
+from edgehone.core.absence import why_absent
 from edgehone.core.errors import InputError
 from edgehone.execution.foreground import run_foreground
 from edgehone.execution.job import Input
@@ -42,7 +43,7 @@ def transcribe(
             hint=f"edgehone run {bundle.path} --help",
         )
     if not sound.is_file() or sound.suffix.lower() not in SOUNDS:
-        problem = "no such file" if not sound.exists() else "not a WAV file"
+        problem = "not a WAV file" if sound.exists() else why_absent(sound, "no such file")
         raise InputError(f"--audio {sound}: {problem}", hint=f"give a file ending in {', '.join(SOUNDS)}")
     with tempfile.TemporaryDirectory(prefix="edgehone-") as folder:
         arrays = Path(folder) / "samples.npz"

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from edgehone.core.absence import why_absent
 from edgehone.core.errors import InputError
 from edgehone.inputs.axes import Axes
 from edgehone.inputs.sample_arrays import FORMS, MIN_SAMPLES, check_arrays, too_few
@@ -39,7 +40,7 @@ def kind_of(path: Path) -> Kind:
         sounds = any(one.suffix.lower() in SOUNDS for one in path.rglob("*"))
         return "sounds" if sounds and not images(path) else "images"
     if not path.exists():
-        raise InputError(f"no such samples: {path}", hint=FORMS)
+        raise InputError(why_absent(path, f"no such samples: {path}"), hint=FORMS)
     kinds: dict[str, Kind] = {".npz": "arrays", ".jsonl": "texts", ".txt": "texts"}
     if path.suffix.lower() not in kinds:
         raise InputError(f"{path} is not a supported kind of samples", hint=FORMS)

@@ -11,6 +11,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
+from edgehone.core.absence import why_absent
 from edgehone.core.errors import TextError
 
 Purpose = Literal["evaluation", "calibration"]
@@ -111,7 +112,7 @@ def _decode(path: Path, what: str, hint: str) -> str:
     try:
         data = path.read_bytes()
     except FileNotFoundError as error:
-        raise TextError(f"{what} does not exist: {path}", hint=hint) from error
+        raise TextError(why_absent(path, f"{what} does not exist: {path}"), hint=hint) from error
     except (OSError, ValueError) as error:  # ValueError: a NUL byte in the name
         raise TextError(
             f"{what} {path} cannot be read: {getattr(error, 'strerror', None) or error}", hint=hint

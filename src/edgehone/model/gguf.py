@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgehone.core.absence import why_absent
 from edgehone.core.errors import ModelError
 from edgehone.formats.gguf import Header, Tensor, file_type, read_header
 from edgehone.model import config, kv_cache
@@ -173,7 +174,9 @@ def _shards(path: Path, values: dict[str, Any]) -> Iterator[Path]:
     for number in range(2, count + 1):
         shard = path.with_name(f"{match[1]}-{number:05}-of-{match[3]}.gguf")
         if not shard.is_file():
-            raise ModelError(f"{shard} is missing", hint="download or copy the missing file")
+            raise ModelError(
+                why_absent(shard, f"{shard} is missing"), hint="download or copy the missing file"
+            )
         yield shard
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from edgehone.core.absence import why_absent
 from edgehone.core.errors import ModelError
 from edgehone.formats.safetensors import Tensor, read_header
 from edgehone.model import encoder, encoder_decoder, experts, kv_cache, multimodal, shapes, tokenizer
@@ -165,11 +166,9 @@ def _sharded(folder: Path) -> Weights:
     notes: list[str] = []
     for shard, names in sorted(shards.items()):
         if not (folder / shard).exists():
-            link = (
-                f"a link to {(folder / shard).readlink()}, which is " if (folder / shard).is_symlink() else ""
-            )
+            problem = why_absent(folder / shard, f"{folder / shard} is missing")
             raise ModelError(
-                f"{folder / shard} is {link}missing: the index puts {len(names)} tensors there",
+                f"{problem}: the index puts {len(names)} tensors there",
                 hint=hub_cache.repair_hint(folder, otherwise="download or copy the missing shard"),
             )
         headers[shard] = read_header(folder / shard)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from edgehone.core.absence import why_absent
 from edgehone.core.errors import ModelError
 from edgehone.model import gguf, huggingface, onnx, pt2
 from edgehone.model.info import ModelInfo
@@ -106,4 +107,4 @@ def _missing(path: str) -> ModelError:
         hint = f"if this is a name on the hub: edgehone optimize {path} --download"
     else:
         hint = f"give {SUPPORTED}; list the folder: ls {Path(path).parent}"
-    return ModelError(f"no such model folder: {path}", hint=hint)
+    return ModelError(why_absent(Path(path), f"no such model folder: {path}"), hint=hint)

@@ -11,6 +11,7 @@ from edgehone.attestation.certificate import CERTIFICATE, Certificate
 from edgehone.attestation.errors import NotVerified
 from edgehone.attestation.statement import read_certificate, subjects_of
 from edgehone.attestation.verify import verify_bundle
+from edgehone.core.absence import why_absent
 from edgehone.core.errors import InputError
 from edgehone.monitor.alert import Baselines
 
@@ -25,7 +26,7 @@ def read_baselines(path: Path, model: str | None = None) -> Baselines:
     """
     name = model or (path if path.is_dir() else path.absolute().parent).resolve().name
     if not path.exists():
-        raise InputError(f"no such bundle or certificate: {path}", hint=_HINT)
+        raise InputError(why_absent(path, f"no such bundle or certificate: {path}"), hint=_HINT)
     certificate = verify_bundle(path).certificate if path.is_dir() else _certificate(path)
     if certificate is None:
         raise InputError(

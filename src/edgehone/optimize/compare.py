@@ -20,6 +20,7 @@ from edgehone.backends import registry
 from edgehone.backends.base import Effort, Recipe
 from edgehone.bundle.schema import MANIFEST
 from edgehone.core import config
+from edgehone.core.absence import why_absent
 from edgehone.core.errors import InputError, ModelError
 from edgehone.core.events import Emit, Event, silent
 from edgehone.decision.comparison import Comparison
@@ -135,7 +136,7 @@ def _entries(paths: Sequence[str | Path], backend: str | None, settings: Mapping
 
 def _entry(path: Path, name: str, backend: str | None, settings: Mapping[str, Any]) -> Entry:
     if not path.exists():
-        raise InputError(f"no such bundle or artifact: {path}", hint=f"ls {path.parent}")
+        raise InputError(why_absent(path, f"no such bundle or artifact: {path}"), hint=f"ls {path.parent}")
     if (path / MANIFEST).is_file():
         read = bundle.read(path)
         if problems := bundle.verify(read):

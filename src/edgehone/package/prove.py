@@ -26,6 +26,7 @@ from edgehone.backends.llamacpp.build import ARTIFACT
 from edgehone.backends.llamacpp.runner.machines import machine_of
 from edgehone.bundle.schema import DECISION, MANIFEST, SIGNATURE, Manifest, read_manifest
 from edgehone.bundle.write import replace_bundle
+from edgehone.core.absence import why_absent
 from edgehone.core.errors import InputError
 from edgehone.core.events import Event
 from edgehone.core.figure import Figure
@@ -228,7 +229,9 @@ def _context(
     path = question.model or (Path(str(stated)) if stated else None)
     if path is None or not path.exists():
         raise InputError(
-            f"the original is not at {path}" if path else "the decision does not say where the original is",
+            why_absent(path, f"the original is not at {path}")
+            if path
+            else "the decision does not say where the original is",
             hint="give the original that the bundle was made of with --model PATH",
         )
     text = question.evaluation or texts.shipped("evaluation")

@@ -20,6 +20,7 @@ from edgehone.attestation.verify import Verified, verify_documents
 from edgehone.bundle.read import read
 from edgehone.bundle.schema import MANIFEST, SIGNATURE
 from edgehone.bundle.verify import compare
+from edgehone.core.absence import why_absent
 from edgehone.core.errors import InputError
 from edgehone.package.contents import digest_member, digest_members, size_of
 from edgehone.package.document import DOCUMENTS, PACKAGE, Package, read_package
@@ -55,7 +56,9 @@ def verify_package(folder: Path, key: VerificationKey | None = None) -> Verified
     Raises NotVerified, which names the files, and InputError if it is no package.
     """
     if not folder.is_dir():
-        raise InputError(f"no such package: {folder}", hint="give the folder of a package")
+        raise InputError(
+            why_absent(folder, f"no such package: {folder}"), hint="give the folder of a package"
+        )
     files = read_files(folder)
     if key is not None and SIGNATURE not in files.digests:
         _refuse(

@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from edgehone.core.absence import why_absent
 from edgehone.core.errors import InputError
 from edgehone.execution.home import home
 from edgehone.execution.source_digest import whole_digest
@@ -35,7 +36,9 @@ def digests(paths: Mapping[str, Path | None]) -> dict[str, str]:
         if path is None:
             continue
         if not path.exists():
-            raise InputError(f"{name}: there is no {path}", hint="edgehone pipeline check FILE")
+            raise InputError(
+                f"{name}: {why_absent(path, f'there is no {path}')}", hint="edgehone pipeline check FILE"
+            )
         cache = home() / "digests"
         found[name] = combined(digest_folder(path, cache)) if path.is_dir() else digest_file(path, cache)
     return found

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from edgehone.core.absence import why_absent
 from edgehone.core.errors import EdgehoneError, InputError
 from edgehone.package.deployment import backends_of_framework
 from edgehone.pipeline import child
@@ -54,7 +55,7 @@ class Work:
             raise InputError("no model is named", hint="add --model MODEL, or edge_ai_pipeline.model.path")
         path = self.base / named
         if not path.exists():
-            raise InputError(f"there is no model {path}", hint="add --model MODEL")
+            raise InputError(why_absent(path, f"there is no model {path}"), hint="add --model MODEL")
         return path
 
     @property

@@ -22,6 +22,7 @@ from edgehone.backends.sessions import (
     OperatorTime,
 )
 from edgehone.bundle.read import Bundle, read
+from edgehone.core.absence import why_absent
 from edgehone.core.errors import InputError, JobError
 from edgehone.core.figure import Figure
 from edgehone.device.bandwidth import read_bandwidth
@@ -182,7 +183,9 @@ def _samples(bundle: Bundle, samples_file: str | Path | None, folder: Path) -> I
         )
     path = Path(samples_file)
     if not path.is_file():
-        raise InputError(f"no such file: {path}", hint="give FILE.npz with an array for each input")
+        raise InputError(
+            why_absent(path, f"no such file: {path}"), hint="give FILE.npz with an array for each input"
+        )
     tensors = [samples.tensor(one) for one in bundle.manifest.inputs]
     arrays = samples.read_arrays(path)
     arrays.pop(sample_arrays.LABELS, None)

@@ -10,6 +10,7 @@ from typing import Any
 
 from edgehone.bundle.schema import DECISION, MANIFEST, evidence_key, read_manifest
 from edgehone.bundle.verify import differences
+from edgehone.core.absence import why_absent
 from edgehone.core.errors import InputError
 from edgehone.core.typed_json import Salvage
 from edgehone.decision.decision import Candidate, Decision, salvage
@@ -26,7 +27,9 @@ def read_findings(path: str | Path) -> Findings:
     """
     folder = Path(path)
     if not folder.is_dir():
-        raise InputError(f"no such bundle: {folder}", hint=f"edgehone optimize MODEL --out {folder}")
+        raise InputError(
+            why_absent(folder, f"no such bundle: {folder}"), hint=f"edgehone optimize MODEL --out {folder}"
+        )
     if not any((folder / name).exists() for name in (MANIFEST, DECISION, "evidence")):
         raise InputError(f"{folder} is not a bundle", hint=f"edgehone optimize MODEL --out {folder}")
     problems = [*_discrepancies(folder)]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgehone.backends.capabilities import PictureProcessorBackend, require
 from edgehone.backends.sessions import WorkerJob
+from edgehone.core.absence import why_absent
 from edgehone.core.errors import TextError
 from edgehone.inputs.pictures import PROMPT, generated_pictures
 from edgehone.worker.backend import load_backend
@@ -109,7 +110,8 @@ def lines(path: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
             raise TextError(f"{path} line {number} lacks image or text: {raw[:80]!r}", hint=hint)
         picture = path.parent / line["image"]
         if not picture.is_file():
-            raise TextError(f"{path} line {number}: the picture {picture} does not exist", hint=hint)
+            problem = why_absent(picture, f"the picture {picture} does not exist")
+            raise TextError(f"{path} line {number}: {problem}", hint=hint)
         count += 1
         yield picture, line
     if not count:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from edgehone.core.absence import why_absent
 from edgehone.core.errors import ModelError
 from edgehone.model.stores import hub_cache, lm_studio, ollama
 
@@ -30,9 +31,7 @@ def locate(model: str | Path) -> Path:
     if _exists(path):
         return hub_cache.snapshot_of(path) or path
     if path.is_symlink():
-        raise ModelError(
-            f"{path} is a link to {path.readlink()}, which does not exist", hint=hub_cache.repair_hint(path)
-        )
+        raise ModelError(why_absent(path, f"{path} is missing"), hint=hub_cache.repair_hint(path))
     return hub_cache.locate(text) or path
 
 

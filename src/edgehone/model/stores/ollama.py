@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from edgehone.core.absence import why_absent
 from edgehone.core.errors import ModelError
 from edgehone.core.suggestions import suggest
 from edgehone.model.config import read_object
@@ -133,7 +134,8 @@ def _blob(store: Path, manifest: Path, name: str) -> Path:
         raise _damaged(manifest, f"its model's digest is {str(models[0].get('digest'))[:80]!r}", name)
     path = store / "blobs" / f"sha256-{digest[1]}"
     if not path.is_file():
-        raise ModelError(f"{path} is missing, the model of ollama:{name}", hint=f"ollama pull {name}")
+        problem = why_absent(path, f"{path} is missing")
+        raise ModelError(f"{problem}: it is the model of ollama:{name}", hint=f"ollama pull {name}")
     if (size := path.stat().st_size) != models[0].get("size"):
         raise ModelError(
             f"{path} has {size} bytes, and the manifest of ollama:{name} says {models[0].get('size')!r}",

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any, Unpack
 
 from edgehone.backends.base import Recipe
+from edgehone.core.absence import why_absent
 from edgehone.core.errors import EdgehoneError, InputError, ModelError, SetupError
 from edgehone.evaluation import vision
 from edgehone.execution.job import Input
@@ -38,7 +39,8 @@ def inputs(options: OptimizeOptions, model: ModelInfo) -> dict[str, Input]:
             hint="leave --pictures out",
         )
     if not path.exists():
-        raise InputError(f"--pictures {path}: no such file or folder", hint="give a folder, or JSON lines")
+        problem = why_absent(path, f"no such file or folder: {path}")
+        raise InputError(f"--pictures: {problem}", hint="give a folder, or JSON lines")
     if path.is_file():
         named = [where for where, _ in prepare_pictures.lines(path)]
         return {"pictures": Input(path.resolve(), digest.digest_paths([path, *named]))}

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgehone.core.absence import why_absent
 from edgehone.core.errors import ModelError
 from edgehone.model.config import read_object
 
@@ -58,7 +59,8 @@ def read(folder: Path) -> AdapterConfig:
     Raises ModelError if the folder is no PEFT adapter, its weights are missing or pickled, or it is not plain LoRA.
     """
     if not folder.is_dir():
-        raise ModelError(f"no such adapter: {folder}", hint=f"give a folder with {CONFIG} and {WEIGHTS}")
+        problem = why_absent(folder, f"no such adapter: {folder}")
+        raise ModelError(problem, hint=f"give a folder with {CONFIG} and {WEIGHTS}")
     if not (folder / CONFIG).exists():
         raise ModelError(
             f"{folder} is not an adapter: it has no {CONFIG}",
@@ -112,7 +114,10 @@ def _check_weights(folder: Path) -> None:
             f"{folder} holds pickled weights (adapter_model.bin); loading a pickle runs the code in it",
             hint="if you trust the source, save it again with PEFT: save_pretrained(…, safe_serialization=True)",
         )
-    raise ModelError(f"{folder / WEIGHTS} is missing", hint="copy or download the adapter again")
+    raise ModelError(
+        why_absent(folder / WEIGHTS, f"{folder / WEIGHTS} is missing"),
+        hint="copy or download the adapter again",
+    )
 
 
 def _table(config: Mapping[str, Any], name: str, where: Path) -> Mapping[str, Any]:

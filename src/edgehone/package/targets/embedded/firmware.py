@@ -11,6 +11,7 @@ from pathlib import Path
 from string import Template
 from typing import Final
 
+from edgehone.core.absence import why_absent
 from edgehone.core.errors import InputError, SetupError
 from edgehone.package.target import Request
 from edgehone.package.targets.embedded.aligned import align, differences
@@ -72,7 +73,9 @@ def bundle(content: Path, target: Path, scratch: Path, certificate: Path, key: P
         )
     for option, path in (("rauc-cert", certificate), ("rauc-key", key)):
         if not path.is_file():
-            raise InputError(f"the option {option}: there is no file {path}", hint=_SIGNER)
+            raise InputError(
+                f"the option {option}: {why_absent(path, f'there is no file {path}')}", hint=_SIGNER
+            )
     # rauc writes digests into the manifest in its input.
     copy = scratch / "rauc-input"
     shutil.copytree(content, copy)
