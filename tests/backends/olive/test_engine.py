@@ -43,7 +43,7 @@ class Framework:
 
 @pytest.fixture
 def artifact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setitem(sys.modules, "onnxruntime_genai", Framework())  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "onnxruntime_genai", Framework())
     monkeypatch.setattr(engine, "open_model", lambda *words: object())
     monkeypatch.setattr(engine, "_turn", lambda made, request: None)
     config = {"model": {"vocab_size": 32}, "search": {"max_length": LIMIT}}
