@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 from tests.serve.server import Server, running
@@ -131,6 +132,27 @@ def test_a_server_ended_under_load(chatty: Path) -> None:
     for seed in range(2):
         with running(chatty) as server:
             end_under_load(server, random.Random(seed))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("clients", [0, 6])
+def test_a_second_signal_ends_the_server_with_its_engines(
+    chatty: Path, tmp_path: Path, number: int, clients: int
+) -> None:
+    log = tmp_path / "log"
+    with running(chatty, log=log) as server:
+        load, started = loaded(server), [server.engine(), *server.text_processes()]
+        with ThreadPoolExecutor(max(1, clients)) as pool:
+            for each in range(clients):
+                pool.submit(load.run, each)
+            time.sleep(0.2)
+            server.process.send_signal(number)
+            time.sleep(0.02)  # two signals at the same time can become one
+            assert server.end(number) == 0
+            load.ended.set()
+        assert not psutil.wait_procs(started, 5)[1]
+    assert not load.wrong
+    assert "Traceback" not in log.read_text("utf-8")
 
 
 @pytest.mark.long

@@ -233,6 +233,8 @@ class _Server(uvicorn.Server):
             while not ending.done() and not self.force_exit:
                 await asyncio.wait([ending], timeout=_LOOK_SECONDS)
         await super().shutdown(sockets)
+        if self.force_exit and not self.lifespan.shutdown_event.is_set():
+            await self.lifespan.shutdown()  # uvicorn leaves it out after a second signal
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Drain; uvicorn's own method also keeps the signal, and raises it again at the end."""
