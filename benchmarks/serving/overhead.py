@@ -124,9 +124,9 @@ class _Rates:
 
     async def compare(self, clients: int, problems: list[str]) -> str:
         """Compare in alternating rounds, after one that warms up. The ratio is a geometric mean with its t interval."""
-        rate, _ = await self._round(clients, 1)
+        rate, _ = await self._round(clients, 1, 0)
         requests = max(1, min(MOST_REQUESTS, round(rate * ROUND_SECONDS / (clients * self.shape.tokens))))
-        both = [await self._round(clients, requests) for _ in range(self.rounds)]
+        both = [await self._round(clients, requests, number) for number in range(self.rounds)]
         found = mean_interval([math.log(one / other) for one, other in both])
         ratio = math.exp(found.value)
         low, high = (math.exp(one) if one is not None else math.nan for one in (found.low, found.high))
@@ -136,11 +136,21 @@ class _Rates:
         ours, theirs = (statistics.median(rates) for rates in zip(*both, strict=True))
         return f"{ours:.0f}, {theirs:.0f} tokens/s, {ratio:.2f} ({low:.2f}–{high:.2f})"
 
-    async def _round(self, clients: int, requests: int) -> tuple[float, float]:
-        """Return the tokens a second of the server and of the engine alone."""
+    async def _round(self, clients: int, requests: int, number: int) -> tuple[float, float]:
+        """Return the tokens a second of the server and of the engine alone. Which is first changes with each round."""
         ours, theirs = ([next(self.supply) for _ in range(clients * requests)] for _ in range(2))
-        rate = await self._served([one.text for one in ours], clients)
-        return rate, await self.alone([one.ids for one in theirs], clients, self.shape.tokens)
+
+        async def served() -> float:
+            return await self._served([one.text for one in ours], clients)
+
+        async def alone() -> float:
+            return await self.alone([one.ids for one in theirs], clients, self.shape.tokens)
+
+        if number % 2:
+            other = await alone()
+            return await served(), other
+        rate = await served()
+        return rate, await alone()
 
     async def _served(self, prompts: Sequence[str], clients: int) -> float:
         async def ask(client: Client, number: int) -> Answered:
