@@ -4,7 +4,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# One process per processor. Tests of the group "measures" run one after another, in one of them.
+# One process more than processors (tests/conftest.py). Tests of the group "measures" run one after another, in one of them.
 # A test process that dies ends the run: pytest-xdist does not hand the tests of its group to another one, and waits.
 PYTEST := $(BIN)/python -m pytest -n logical --dist loadgroup --max-worker-restart=0 --durations=10
 # Where the environment switches off the caches of compiled modules, every process that a test starts would compile anew.
