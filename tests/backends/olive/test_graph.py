@@ -41,7 +41,6 @@ def test_graphs_are_supported_without_notes(model: ModelInfo) -> None:
         (replace(GRAPH, format="torch-export", remote_code=True), "pickles or code"),
         (replace(GRAPH, format="torch-export", quantized="qdq"), "qdq"),
         (replace(GRAPH, operators=("my.operators::Frobnicate",)), "my.operators::Frobnicate"),
-        (replace(GRAPH, opset=9), "opset 9"),
         (replace(ENCODER, model_type="unheard_of"), "unheard_of"),
         (replace(ENCODER, task="fill-mask"), "fill-mask"),
         (replace(ENCODER, remote_code=True), "custom code"),
@@ -59,6 +58,11 @@ def test_an_old_opset_is_lifted_for_the_recipes_that_need_a_newer_one() -> None:
     assert lifted.keys() == {recipe.name for recipe in graph.graph_recipes(GRAPH)}
     assert lifted["int8_static"] and not lifted["fp32"] and not lifted["int8_static_tensor"]
     assert not any("lift" in recipe.build for recipe in graph.graph_recipes(GRAPH))
+    oldest = replace(GRAPH, opset=7)
+    assert graph.supports_graph(oldest).ok
+    to = {recipe.name: recipe.build.get("lift") for recipe in graph.graph_recipes(oldest)}
+    assert all(recipe.calibrated for recipe in graph.graph_recipes(oldest) if "lift" in recipe.build)
+    assert to["fp32"] is None and to["int8_static"] == 13 and to["int8_static_tensor"] == 11
 
 
 def test_a_classifier_with_a_softmax_is_no_transformer() -> None:

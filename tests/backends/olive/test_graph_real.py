@@ -126,6 +126,12 @@ def _network(
     return onnx.helper.make_model(made, opset_imports=[onnx.helper.make_opsetid("", opset)], ir_version=8)
 
 
+def _old(model: onnx.ModelProto) -> onnx.ModelProto:
+    """As files of the first years: of a version in which weights had to be inputs of the graph, too."""
+    model.ir_version = 3
+    return model
+
+
 def _built(
     run_worker: RunWorker, folder: Path, model: onnx.ModelProto, name: str, **feeds: Any
 ) -> dict[str, Any]:
@@ -154,11 +160,18 @@ def _built(
     "model",
     [
         _network(onnx.TensorProto.FLOAT, 11),
+        _old(_network(onnx.TensorProto.FLOAT, 7, weights_as_inputs=True)),
         _network(onnx.TensorProto.FLOAT16, 17),
         _network(onnx.TensorProto.FLOAT, 13, weights_as_inputs=True),
         _network(onnx.TensorProto.FLOAT, 13, constants=True),
     ],
-    ids=["opset 11", "float16", "weights listed as inputs", "weights in Constant nodes"],
+    ids=[
+        "opset 11",
+        "opset 7 in the old form",
+        "float16",
+        "weights listed as inputs",
+        "weights in Constant nodes",
+    ],
 )
 def test_every_weight_of_an_odd_graph_is_really_quantized(
     run_worker: RunWorker, tmp_path: Path, model: onnx.ModelProto

@@ -34,8 +34,8 @@ _BACKEND = "olive"
 _BUILD = "edgehone.backends.olive.graph_build"
 _LIFT = "edgehone.backends.olive.lift_opset"
 _HEADS = {"feature-extraction": "last_hidden_state", "text-classification": "logits"}
-# Older opsets lack the operators that ONNX Runtime's quantizers write.
-_MIN_OPSET = 11
+# Older opsets lack the operators that ONNX Runtime's quantizers write: graphs are lifted to it for them.
+_QUANTIZERS_OPSET = 11
 _CALIBRATED_PASS = "OnnxStaticQuantization"
 # Operators of ONNX, and those of PyTorch that become them.
 _MATMUL = {"MatMul", "matmul", "mm", "bmm"}
@@ -54,14 +54,6 @@ def supports_graph(model: ModelInfo) -> Support:
         return _supports_program(model)
     if refusals := backend.refusals(model):
         return Support(False, tuple(refusals))
-    if model.opset is not None and model.opset < _MIN_OPSET:
-        return Support(
-            False,
-            (
-                f"opset {model.opset} is too old: export the model with opset {_MIN_OPSET} or newer, which ONNX "
-                "Runtime's quantizers need",
-            ),
-        )
     return Support(True)
 
 
@@ -105,7 +97,7 @@ def _recipe(entry: Mapping[str, Any], source: Mapping[str, Any], opset: int | No
     tuned = bool(entry.get("tuned"))
     # The settings to try are part of the build parameters, because data files are not part of a job's key.
     tuning = {"session": _table()["session"]} if tuned else {}
-    needed = entry.get("opset", 0)
+    needed = entry.get("opset", _QUANTIZERS_OPSET if entry["passes"] else 0)
     lifted = {"lift": needed} if opset is not None and opset < needed else {}
     return Recipe(
         _BACKEND,
@@ -113,7 +105,8 @@ def _recipe(entry: Mapping[str, Any], source: Mapping[str, Any], opset: int | No
         {"graph": True, "source": dict(source), "passes": entry["passes"], **lifted, **tuning},
         effort=entry["effort"],
         exact=not entry["passes"] and not tuned,
-        calibrated=tuned or any(one["type"] == _CALIBRATED_PASS for one in entry["passes"]),
+        # A lifted graph is compared with the graph as it was on the samples, too.
+        calibrated=bool(tuned or lifted or any(one["type"] == _CALIBRATED_PASS for one in entry["passes"])),
         why=entry["why"],
     )
 

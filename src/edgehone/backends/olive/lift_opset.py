@@ -9,6 +9,8 @@ from edgehone.backends.olive import graph_build
 from edgehone.backends.sessions import WorkerJob
 from edgehone.backends.shared import onnx_files
 
+# The version of the file's form since which weights need not be inputs of the graph.
+_WEIGHTS_APART = 4
 # Batches of samples that both graphs run.
 _BATCHES = 8
 # The largest difference, as a share of an output's largest entry: other kernels may sum in another order.
@@ -28,6 +30,9 @@ def lift(job: WorkerJob) -> dict[str, Any]:
     wanted = int(job.args["opset"])
     model = onnx.load(source)
     before = onnx_files.opset(model)
+    # Until version 3 weights had to be inputs of the graph, too. Those that `prepare` has taken out of them would be
+    # undefined for the converter ("Input 1 is undefined!").
+    model.ir_version = max(model.ir_version, _WEIGHTS_APART)
     need = f"it needs opset {wanted}, and onnx's converter cannot raise opset {before}"
     job.progress(0.2, f"converting to opset {wanted}")
     try:
