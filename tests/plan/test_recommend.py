@@ -18,8 +18,9 @@ from edgehone.inputs import workload
 from edgehone.model.info import ModelInfo
 from edgehone.model.inspect import inspect
 from edgehone.plan import matrix, roofline
-from edgehone.plan.expect import Known
-from edgehone.plan.recommend import Recommendation, recommend
+from edgehone.plan.expect import Known, expect
+from edgehone.plan.recommend import Fitting, Recommendation, recommend
+from edgehone.plan.run_cost import Measuring, RunLimits
 from edgehone.plan.target import PredictionTarget
 
 CHAT = workload.load("chat")
@@ -206,3 +207,19 @@ def test_invalid_keys_of_plan_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="matrx") as caught:
         matrix.load({"plan": {"matrx": "a"}})
     assert "did you mean 'matrix'" in str(caught.value.hint)
+
+
+def test_the_time_of_a_run_on_a_quantized_gguf_file_is_predicted(large: ModelInfo) -> None:
+    """The file's own bits a weight are known, and its runtime is that of its candidates."""
+    size = 750_000_000
+    file = replace(large, format="gguf", dtypes={"Q4_K": large.parameters}, bytes=size)
+    original, backend = registry.load("gguf"), registry.load("llamacpp")
+    measuring = Measuring(tokens=1024, rounds=3, budget=20.0, least_rounds=3, requests=lambda one: one)
+    fitting = Fitting("quick", measuring, RunLimits(), original.recipes(file)[0])
+    made = [one for one in backend.recipes(file) if not one.calibrated]
+    assert made[0].name == "as-is"
+    found = fitting.fit(file, {"llamacpp": backend}, made, CHAT, Known(HERE))
+    as_is = next(one for one in found.expected if one.recipe.name == "as-is")
+    assert as_is.bytes.value == pytest.approx(size)
+    assert as_is.decode == expect(original.recipes(file)[0], file, HERE, CHAT, Known(HERE)).decode
+    assert found.cost.seconds.value is not None and found.cost.seconds.value > 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from edgehone.backends.base import Recipe
 from edgehone.core.figure import Figure
@@ -18,39 +19,51 @@ from edgehone.plan import roofline, roofline_data
 
 @dataclass(frozen=True)
 class Build:
-    """A build timed on this machine."""
+    """A build timed on this machine. `rounding`: what weights were rounded to (`rounded_to`), None if not known."""
 
     backend: str
     calibrated: bool
     parameters: int
     seconds: float
+    rounding: str | None = None
 
 
-def seconds(recipe: Recipe, model: ModelInfo, compute: Figure, history: Sequence[Build]) -> Figure:
-    """Predict the build time in seconds: a fixed part plus a part per billion parameters, and the calibration.
+@dataclass(frozen=True)
+class Processors:
+    """What builds on this machine have: the float32 rate of all threads in GFLOP/s, and their number."""
 
-    The constants are those of roofline.toml, corrected by `history`. The calibration takes `Recipe.operations` at a
-    share of `compute`, this machine's float32 rate in GFLOP/s. Returns a missing figure, with the reason, if neither
+    rate: Figure
+    threads: int
+
+
+def seconds(recipe: Recipe, model: ModelInfo, here: Processors, history: Sequence[Build]) -> Figure:
+    """Predict the build time in seconds: a conversion, the rounding of the weights, and the calibration.
+
+    The constants are those of roofline.toml, corrected by `history`. A conversion has a fixed part and a part per
+    billion parameters. Rounding takes the processor seconds of its type, shared by the threads. The calibration takes
+    `Recipe.operations` at a share of this machine's float32 rate. Returns a missing figure, with the reason, if neither
     covers the recipe.
     """
     kind = (recipe.backend, recipe.calibrated)
     alike = [one for one in history if (one.backend, one.calibrated) == kind and one.seconds > 0]
-    constants = _constants(recipe, compute)
-    if constants is None:
+    if not _is_known(recipe, here.rate):
         return _like_others(recipe, model.parameters, alike)
 
     table = roofline_data.table()["building"]
-    predicted = constants[0] + constants[1] * model.parameters / 1e9
-    # The arithmetic of an earlier calibrated build is not known here, so those correct plain builds only.
-    ratios = (
-        []
-        if recipe.operations
-        else [math.log(one.seconds / (constants[0] + constants[1] * one.parameters / 1e9)) for one in alike]
-    )
+    rounding = None if recipe.exact else rounded_to(recipe.build)
+    predicted = _converted_and_rounded(recipe.backend, rounding, recipe.exact, model.parameters, here.threads)
     if recipe.operations:
-        assert compute.value is not None
-        predicted += recipe.operations / (table["share"][recipe.backend] * compute.value * 1e9)
+        # The arithmetic of an earlier calibrated build is not known here, so those correct plain builds only.
+        assert here.rate.value is not None
+        predicted += recipe.operations / (table["share"][recipe.backend] * here.rate.value * 1e9)
         return Figure.prediction(predicted, table["work_error"], "s")
+    ratios = [
+        math.log(
+            one.seconds
+            / _converted_and_rounded(one.backend, one.rounding, recipe.exact, one.parameters, here.threads)
+        )
+        for one in alike
+    ]
     if not ratios:
         return Figure.prediction(predicted, table["error"], "s")
     mean = sum(ratios) / len(ratios)
@@ -60,17 +73,32 @@ def seconds(recipe: Recipe, model: ModelInfo, compute: Figure, history: Sequence
     )
 
 
-def _constants(recipe: Recipe, compute: Figure) -> tuple[float, float] | None:
-    """Return the fixed part and the part per billion parameters, without the calibration; None if not known."""
+def rounded_to(build: Mapping[str, Any]) -> str | None:
+    """Return what a recipe's build rounds weights to, by the names of [building.rounding] in roofline.toml.
+
+    These are the type or mode, with "+imatrix" where an importance matrix weights the errors: "Q4_0+imatrix",
+    "int4_sym". None if the build names neither.
+    """
+    kind: str | None = build.get("type", build.get("mode"))
+    return f"{kind}+imatrix" if kind and build.get("imatrix") else kind
+
+
+def _is_known(recipe: Recipe, rate: Figure) -> bool:
+    """Return True if roofline.toml covers the build: the conversion, and the calibration if there is one."""
     table = roofline_data.table()["building"]
-    known = table["seconds"].get(recipe.backend)
-    unknown_work = recipe.calibrated and not (
-        recipe.operations and recipe.backend in table["share"] and compute.value
-    )
-    if known is None or unknown_work:
-        return None
-    fixed, per_billion = known["exact" if recipe.exact and "exact" in known else "plain"]
-    return float(fixed), float(per_billion)
+    counted = recipe.operations and recipe.backend in table["share"] and rate.value
+    return recipe.backend in table["seconds"] and bool(counted or not recipe.calibrated)
+
+
+def _converted_and_rounded(
+    backend: str, rounding: str | None, exact: bool, parameters: int, threads: int
+) -> float:
+    """Return the seconds of a conversion with the rounding of its weights, by the shipped constants."""
+    table = roofline_data.table()["building"]
+    known, billions = table["seconds"][backend], parameters / 1e9
+    each = table["rounding"].get(backend, {}).get(rounding)
+    fixed, per_billion = known["exact" if "exact" in known and (exact or each is not None) else "plain"]
+    return float(fixed + per_billion * billions + (each or 0.0) * billions / max(threads, 1))
 
 
 def _like_others(recipe: Recipe, parameters: int, alike: Sequence[Build]) -> Figure:

@@ -91,6 +91,7 @@ def shares(
 
     `own`: the observation of the candidate itself, if it was measured; its own shares then replace the averages.
     """
+    backend = roofline_data.table()["same_runtime"].get(backend, backend)
     alike = [one for one in observations if one.backend == backend and one.precision == precision]
     shipped = roofline_data.table()["shares"].get(backend) or roofline_data.table()["shares"]["other"]
     floor = float(roofline_data.table()["error"]["own"])

@@ -63,7 +63,9 @@ def expect(
     """Predict the figures of a recipe on the target."""
     size = roofline.predicted_bytes(recipe, model)
     memory = roofline.predicted_memory(recipe.backend, size, model, work)
-    build = building.seconds(recipe, model, known.here.compute, known.builds)
+    build = building.seconds(
+        recipe, model, building.Processors(known.here.compute, known.here.threads), known.builds
+    )
     on = target.relative_to(known.here).for_backend(recipe.backend)
     demand = roofline.workload_demand(model, work)
     if demand is None:

@@ -17,6 +17,7 @@ from edgehone.backends.base import (
     Support,
 )
 from edgehone.backends.llamacpp import backend
+from edgehone.backends.llamacpp.recipes import file_bits
 from edgehone.backends.sessions import (
     WorkerJob,
 )
@@ -60,7 +61,14 @@ def recipes(model: ModelInfo) -> list[Recipe]:
 
 def original(model: ModelInfo) -> Recipe:
     """Return the recipe of the unchanged file."""
-    return Recipe(NAME, "original", effort="quick", exact=True, why="the unchanged GGUF file")
+    return Recipe(
+        NAME,
+        "original",
+        effort="quick",
+        exact=True,
+        why="the unchanged GGUF file",
+        bits=file_bits(model),
+    )
 
 
 def reference(model: ModelInfo) -> Recipe:
@@ -71,6 +79,7 @@ def reference(model: ModelInfo) -> Recipe:
         effort="quick",
         exact=True,
         why="the reference for quality: the GGUF file in its own precision",
+        bits=file_bits(model),
     )
 
 

@@ -161,7 +161,7 @@ def gguf_recipes(model: ModelInfo) -> list[Recipe]:
     """Return the unchanged file, then the types with fewer bits; of a file with few bits those of `lowered`."""
     build: dict[str, Any] = {"source": "gguf"}
     why = "the unchanged GGUF file: exact, verified by the parity check"
-    recipes = [Recipe(NAME, "as-is", build, effort="quick", exact=True, why=why)]
+    recipes = [Recipe(NAME, "as-is", build, effort="quick", exact=True, why=why, bits=file_bits(model))]
     if low_precision_types(model):
         return recipes + lowered.recipes(model, _table("lower"))
     # Norms and biases are in F32 whatever the type of the matrices.
@@ -180,6 +180,11 @@ def gguf_recipes(model: ModelInfo) -> list[Recipe]:
         else:
             recipes += _pair(entry, build, _why(entry, model))
     return recipes
+
+
+def file_bits(model: ModelInfo) -> float | None:
+    """Return the bits per weight of a GGUF file; None if it states no parameters."""
+    return 8 * model.bytes / model.parameters if model.parameters else None
 
 
 def low_precision_types(model: ModelInfo) -> list[str]:

@@ -13,7 +13,7 @@ from edgehone.device.facts import Device
 from edgehone.device.throttle import read_conditions
 from edgehone.execution.home import home
 from edgehone.optimize.search import history
-from edgehone.plan.building import Build
+from edgehone.plan.building import Build, rounded_to
 from edgehone.plan.calibration import Observation, observe
 from edgehone.plan.expect import Known
 from edgehone.plan.roofline import Demand
@@ -67,11 +67,17 @@ def known_about(machine: Device, this: PredictionTarget, free_memory: int | None
 
 
 def builds(machine: Device) -> tuple[Build, ...]:
-    """Return the builds that were timed on this machine."""
+    """Return the builds that were timed on this machine, without those of GGUF files, which need no conversion."""
     return tuple(
-        Build(trial.recipe["backend"], trial.calibrated, demand.parameters, took)
+        Build(
+            trial.recipe["backend"],
+            trial.calibrated,
+            demand.parameters,
+            took,
+            rounded_to(trial.recipe["build"]),
+        )
         for demand, trial in _studied(machine.fingerprint)
-        if (took := trial.facts.get("build_seconds"))
+        if (took := trial.facts.get("build_seconds")) and trial.recipe["build"].get("source") != "gguf"
     )
 
 

@@ -172,11 +172,12 @@ def _skip_slow_builds(ctx: RunContext, trials: Sequence[Trial], known: Collectio
     Builds that this search has tried before (`known`) are not skipped.
     """
     timed = builds(ctx.build_executor.device)
-    rate = compute.float_rate(ctx.build_executor.device, home() / "compute")
+    device = ctx.build_executor.device
+    here = building.Processors(compute.float_rate(device, home() / "compute"), device.threads)
     for trial in trials:
         if trial.recipe.key in known or not ctx.model.parameters:
             continue
-        least = building.seconds(trial.recipe, ctx.model, rate, timed).low
+        least = building.seconds(trial.recipe, ctx.model, here, timed).low
         if least is not None and least > left:
             left = max(0.0, left)
             reason = (
