@@ -22,13 +22,13 @@ from tests.tiny import TINY
 from .conftest import OPTIMIZE, Shell
 
 REACH = "import socket; socket.create_connection(('192.0.2.1', 9), 1)"
-# The command line, with two recipes of llama.cpp: more of them show nothing else here.
+# The command line, with one recipe of llama.cpp: more of them show nothing else here.
 FEW_RECIPES = """
 import sys
 from edgehone.backends.llamacpp import backend
 from edgehone.cli.main import main
 every = backend.recipes
-backend.recipes = lambda model: [one for one in every(model) if one.name in ("F16", "Q4_0")]
+backend.recipes = lambda model: [one for one in every(model) if one.name == "F16"]
 sys.exit(main())
 """
 
