@@ -59,27 +59,28 @@ def bundle_of(
     run_worker: Callable[..., dict[str, Any]], demo_model: Path, _finished: Finished, tmp_path: Path, real_home: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Callable[..., Path]:  # fmt: skip
-    """Return a bundle with a backend's build of the demo model, the exact one or that of a recipe.
+    """Return a bundle with a backend's build of the demo model, or another, the exact one or that of a recipe.
 
     All but the artifact is the finished bundle's.
     """
     monkeypatch.setenv("EDGEHONE_HOME", str(real_home))
 
-    def build(name: str, step: Step, out: Path) -> Path:
+    def build(name: str, step: Step, out: Path, model: Path) -> Path:
         inputs = {
-            key: build(name, one, out.with_name(f"{out.name}-{key}")) for key, one in step.inputs.items()
+            key: build(name, one, out.with_name(f"{out.name}-{key}"), model)
+            for key, one in step.inputs.items()
         }
         if "model" in step.reads:
-            inputs["model"] = demo_model
+            inputs["model"] = model
         run_worker(name, step.call, dict(step.params), inputs, out)
         return out
 
-    def make(name: str, recipe_name: str = "") -> Path:
+    def make(name: str, recipe_name: str = "", model: Path = demo_model) -> Path:
         backend = registry.load(name)
-        recipes = backend.recipes(edgehone.inspect(demo_model))
+        recipes = backend.recipes(edgehone.inspect(model))
         recipe = next(one for one in recipes if (one.name == recipe_name if recipe_name else one.exact))
         built, bundle = tmp_path / f"built{recipe_name}", tmp_path / f"bundle{recipe_name}"
-        build(name, backend.steps(recipe), built)
+        build(name, backend.steps(recipe), built, model)
         ids = list(range(3, 67))
         asked = {
             "backend": registry.module_name(name),
@@ -100,7 +101,7 @@ def bundle_of(
         shutil.copytree(built, bundle / "artifact")
         (bundle / "tokenizer").mkdir(exist_ok=True)
         for file in ("tokenizer.json", "tokenizer_config.json"):
-            shutil.copyfile(demo_model / file, bundle / "tokenizer" / file)
+            shutil.copyfile(model / file, bundle / "tokenizer" / file)
         (bundle / "tokenizer" / "chat_template.jinja").write_text(PLAIN_TEMPLATE)
         manifest = replace(
             edgehone.read(bundle).manifest, recipe=recipe.to_json(), eos=(2,), tokenizer="original",

@@ -115,17 +115,20 @@ def _a_schema_is_kept_or_refused(server: Server, name: str) -> None:
     form = {"type": "json_schema", "json_schema": {"name": "number", "schema": schema, "strict": True}}
     asked = {"messages": [{"role": "user", "content": PROMPTS[0]}], "max_tokens": 64, "response_format": form}
     answer = server.post("/v1/chat/completions", {"model": "bundle", **asked})
-    assert (answer.status_code == 400) is (name != "llamacpp")
-    if answer.status_code == 400:
-        assert "response_format is not supported" in answer.json()["error"]["message"]
+    if name in ("mlx", "openvino"):
+        assert answer.status_code == 400, answer.text
+        why = {"openvino": " with this model: OpenVINO GenAI reads token 3 as b'<0x00>'"}.get(
+            name, "; leave it out"
+        )
+        assert f"response_format is not supported by {name}{why}" in answer.json()["error"]["message"]
         return
-    _schemas_are_kept(server)
+    _schemas_are_kept(server, {"minimum": 0, "maximum": 99} if name == "llamacpp" else {})
 
 
-def _schemas_are_kept(server: Server) -> None:
+def _schemas_are_kept(server: Server, bounds: dict[str, int]) -> None:
     schema = {
         "type": "object",
-        "properties": {"n": {"type": "integer", "minimum": 0, "maximum": 99}},
+        "properties": {"n": {"type": "integer", **bounds}},
         "required": ["n"],
         "additionalProperties": False,
     }
@@ -173,7 +176,7 @@ def _a_call_is_enforced_or_refused(server: Server, name: str) -> None:
     named = {"type": "function", "function": {"name": "weather"}}
     for choice, names in (("required", ("time", "weather")), (named, ("weather",))):
         answer = server.post("/v1/chat/completions", {"model": "bundle", **asked, "tool_choice": choice})
-        if name != "llamacpp":
+        if name in ("mlx", "openvino"):
             assert answer.status_code == 400 and answer.json()["error"]["param"] == "tool_choice", answer.text
             continue
         assert answer.status_code == 200, answer.text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -107,32 +107,37 @@ class Scripted:
     """An engine that answers with a text, a byte at a time."""
 
     options = frozenset({"temperature"})
+    without: Mapping[str, str] = {}
     context = problem = proof = None
     restarts = 0
 
-    def __init__(self, text: str) -> None:
-        self._text = text.encode()
-        self.told = 0
+    def __init__(self, text: str, *more: str) -> None:
+        self._text, self.options = text.encode(), self.options | set(more)
+        self.told, self.asked = 0, list[Any]()
 
     async def end(self) -> None: ...
 
     async def answer(
         self, ids: Sequence[int], picture: None, count: int, options: Any, stops: Any, deadline: float
     ) -> AsyncIterator[Piece]:
+        self.asked.append(options)
         for at, byte in enumerate(self._text, 1):
             self.told += 1
             yield Piece(chr(byte), 1, "stop" if at == len(self._text) else None)
 
 
-def answered(bundle: Path, text: str, **asked: Any) -> tuple[Any, list[Any], int]:
-    """Return the whole and the streamed answer of a model that writes this text, and how much of it was read."""
+def answered(bundle: Path, text: str, *options: str, **asked: Any) -> tuple[Any, list[Any], Scripted]:
+    """Return the whole and the streamed answer of a model that writes this text, and its engine.
 
-    async def ask() -> tuple[Any, list[Any], int]:
+    The engine has further options. `told` is how much of the text was read for the whole answer.
+    """
+
+    async def ask() -> tuple[Any, list[Any], Scripted]:
         served = read_served(read(bundle), "bundle", Limits(2, 2), print)
         assert isinstance(served, ServedLanguage)
         model = LanguageModel(served, print)
-        engine: Any = Scripted(text)
-        model.engine = engine
+        engine = Scripted(text, *options)
+        model.engine = engine  # type: ignore[assignment]
         models = Models(None, print)
         models._models["bundle"] = model  # as `start` does, without an engine
         app = build(models, [], [], None, watching_of(models), is_local=False)
@@ -143,11 +148,12 @@ def answered(bundle: Path, text: str, **asked: Any) -> tuple[Any, list[Any], int
             )
             body: Any = {"model": "bundle", "messages": HELLO, "tools": TOOLS, **asked}
             whole = (await client.chat.completions.create(**body)).choices[0]
-            told = engine.told
+            told, engine.told = engine.told, 0
             stream = await client.chat.completions.create(**body, stream=True)
             parts = [part.choices[0] async for part in stream]
         await model.end()
-        return whole, parts, told
+        engine.told = told
+        return whole, parts, engine
 
     return asyncio.run(ask())
 
@@ -171,10 +177,59 @@ def test_calls_that_a_model_writes(chatty: Path, finished: Finished) -> None:
 
 @pytest.mark.usefixtures("finished")
 def test_one_call_ends_an_answer_without_parallel_calls(chatty: Path) -> None:
-    whole, _, told = answered(chatty, WEATHER + TIME, parallel_tool_calls=False)
+    whole, _, engine = answered(chatty, WEATHER + TIME, parallel_tool_calls=False)
     assert [call.function.name for call in whole.message.tool_calls] == ["weather"]
-    assert whole.finish_reason == "tool_calls" and told == len(WEATHER)
+    assert whole.finish_reason == "tool_calls" and engine.told == len(WEATHER)
     text, _, _ = answered(chatty, "No call <tool_", parallel_tool_calls=False)
     assert text.message.content == "No call <tool_" and text.finish_reason == "stop"
-    with pytest.raises(openai.BadRequestError, match="cannot be held to a call"):
+    with pytest.raises(
+        openai.BadRequestError, match="tool_choice is not supported by null; it may be auto or none"
+    ):
         answered(chatty, "a", tool_choice="required")
+
+
+@pytest.mark.usefixtures("finished")
+def test_an_engine_for_plain_schemas_gets_no_other(chatty: Path) -> None:
+    plain = "plain_json_schema"
+    _, _, engine = answered(chatty, TIME, plain, tool_choice="required")
+    city = {
+        "type": "object", "properties": {"city": {"enum": ["Bern", "Genf"]}}, "required": ["city"],
+        "additionalProperties": False,
+    }  # fmt: skip
+    calls = {"weather": city, "time": {"type": "object", "additionalProperties": {}}}
+    wanted = [
+        {
+            "type": "object", "properties": {"name": {"enum": [name]}, "arguments": arguments},
+            "required": ["name", "arguments"], "additionalProperties": False,
+        }
+        for name, arguments in calls.items()
+    ]  # fmt: skip
+    assert [one[plain] for one in engine.asked] == 2 * [{"anyOf": wanted}]
+    form: Any = {"type": "json_object"}
+    _, _, engine = answered(chatty, "{}", plain, tools=[], response_format=form)
+    assert [one[plain] for one in engine.asked] == 2 * [{"type": "object", "additionalProperties": {}}]
+
+
+@pytest.mark.usefixtures("finished")
+def test_a_schema_without_a_plain_form_is_refused_by_its_keyword(chatty: Path) -> None:
+    plain, dated = (
+        "plain_json_schema",
+        {"type": "object", "properties": {"day": {"type": "string", "format": "date"}}},
+    )
+    form: Any = {"type": "json_schema", "json_schema": {"name": "day", "schema": dated}}
+    told = '/properties/day/format is "date": not supported beside "type". null takes type, properties, '
+    with pytest.raises(openai.BadRequestError) as caught:
+        answered(chatty, "{}", plain, tools=[], response_format=form)
+    assert caught.value.param == "response_format"
+    assert f"response_format: in the schema, {told}" in caught.value.message
+    assert "serve a bundle of llamacpp for more" in caught.value.message
+    tools: Any = [{"type": "function", "function": {"name": "on", "parameters": dated}}]
+    with pytest.raises(openai.BadRequestError) as caught:
+        answered(chatty, "{}", plain, tools=tools, tool_choice="required")
+    assert caught.value.param == "tools" and f"tools: in the schema of on, {told}" in caught.value.message
+    many: Any = [
+        {"type": "function", "function": {"name": f"f{at}", "parameters": {"enum": list(range(50))}}}
+        for at in range(9)
+    ]
+    with pytest.raises(openai.BadRequestError, match=r"in the schema of all tools, .* more than 128 values"):
+        answered(chatty, "{}", plain, tools=many, tool_choice="required")

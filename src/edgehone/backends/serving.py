@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 # What a request may ask for beyond greedy generation, by the names of the OpenAI API and of llama.cpp.
 Option = Literal[
     "temperature", "top_p", "top_k", "min_p", "seed", "repetition_penalty", "frequency_penalty",
-    "presence_penalty", "json_schema", "logprobs", "top_logprobs",
+    "presence_penalty", "json_schema", "plain_json_schema", "logprobs", "top_logprobs",
 ]  # fmt: skip
 
 
@@ -31,9 +31,10 @@ class EngineRequest:
 
     `number` names the request, `ids` are the prompt, `count` is the largest number of new tokens, `ends` are the ids
     that end the text. `options` has values for names of `Option`; without `temperature`, or with 0, the likeliest token
-    is taken. `json_schema` is a JSON schema that the text must satisfy. With `logprobs`, the log-probability of each
-    token comes with it, and with `top_logprobs` those of so many of the likeliest. Only a vision-language model gets a
-    `picture`.
+    is taken. `json_schema` is a JSON schema that the text must satisfy, `plain_json_schema` one of the few forms that
+    `serve.openai.plain_schemas` states; the text then ends when it is complete, whatever `ends` are. With `logprobs`,
+    the log-probability of each token comes with it, and with `top_logprobs` those of so many of the likeliest. Only a
+    vision-language model gets a `picture`.
     """
 
     number: int
@@ -122,6 +123,22 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Release the model."""
+        ...
+
+
+@runtime_checkable
+class ConstrainedEngine(Engine, Protocol):
+    """An engine that may be able to take plain_json_schema, which depends on the model's vocabulary."""
+
+    def constrain(self, entries: Sequence[bytes | None]) -> str | None:
+        """Return why it cannot; None if it takes such requests from now on.
+
+        `entries` are the bytes of each id of the tokenizer, None for those that are left out of a text.
+        """
+        ...
+
+    def free(self) -> None:
+        """Take no such requests any more, and forget all requests: one with a schema has failed."""
         ...
 
 

@@ -25,6 +25,9 @@ class LanguageEngine(Supervisor[Link]):
         self._served = served
         # What a request may ask for, and what the engine has room for. Both stay while it is restarted or unloaded.
         self.options: frozenset[str] = frozenset()
+        self.without: Mapping[
+            str, str
+        ] = {}  # options that others of its kind have, and why this one does not
         self._context: int | None = None
         self.cache: int | None = None  # the tokens that its KV cache holds of all requests
         self.vocabulary: int | None = None  # the number of ids
@@ -74,7 +77,7 @@ class LanguageEngine(Supervisor[Link]):
 
     async def _prove(self, process: Link) -> Proof:
         self.options, self._context, self.cache = process.options, process.context, process.cache
-        self.vocabulary = process.vocabulary
+        self.vocabulary, self.without = process.vocabulary, process.without
         return await proof.prove(process, self._served.canaries)
 
     async def _beat(self, process: Link, proven: Proof) -> None:

@@ -44,6 +44,7 @@ class _Message(msgspec.Struct):
     context: int | None = None
     cache: int | None = None
     vocabulary: int | None = None
+    without: Mapping[str, str] = {}
 
 
 _decode = msgspec.json.Decoder(_Message).decode
@@ -60,6 +61,7 @@ class Link(EngineProcess):
         self.context: int | None = None
         self.cache: int | None = None
         self.vocabulary: int | None = None
+        self.without: Mapping[str, str] = {}
         super().__init__(job)
 
     def submit(
@@ -112,6 +114,7 @@ class Link(EngineProcess):
         message = _decode(line)
         if message.ready:
             self.options, self.context = frozenset(message.options), message.context
+            self.without = message.without
             self.cache, self.vocabulary = message.cache, message.vocabulary
             self._opened(message.processes)
         for piece in message.produced:

@@ -8,12 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from edgehone.backends.capabilities import EngineBackend, VisionBackend, require
-from edgehone.backends.serving import Engine, EngineRequest, PromptPicture, TextEngine
+from edgehone.backends.serving import ConstrainedEngine, Engine, EngineRequest, PromptPicture, TextEngine
 from edgehone.backends.sessions import WorkerJob
 from edgehone.core.errors import EdgehoneError
 from edgehone.execution.time_slice import shorten_slice
 from edgehone.worker.answer_text import Answers, AnswerText, Piece
 from edgehone.worker.backend import load_backend
+from edgehone.worker.constrained import constrain
 from edgehone.worker.lines import Lines
 from edgehone.worker.picture_engine import PictureEngine
 from edgehone.worker.text import RuntimeTokenizer, Text
@@ -28,7 +29,7 @@ def serve(job: WorkerJob) -> dict[str, Any]:
 
     The first message sent is {"ready": true, "options": names, "processes": ids of those that compute, "context":
     the most tokens of a request, or null, "cache": the tokens that the KV cache holds of all requests, or null,
-    "vocabulary": the number of ids, or null}.
+    "vocabulary": the number of ids, or null, "without": for options that this model's engine lacks, why}.
     Messages received are requests, {"id", "ids", "count", "ends", "options", "picture": [the number of ids before it, a
     file in base64] or null, "stops": texts that end the answer, or null for ids instead of text}, and {"cancel": id}.
     Messages sent are {"produced": [[text, tokens, reason, logprobs, id, ids, error]]}, see `answer_text.Piece`. Returns
@@ -37,10 +38,13 @@ def serve(job: WorkerJob) -> dict[str, Any]:
     lines = Lines(job.args["channel"])
     with ThreadPoolExecutor(1) as beside:
         # A tokenizer with many words takes as long to load as a small model.
-        text = beside.submit(_text, job)
+        loaded = beside.submit(_text, job)
         engine = _open(job)
-    serving = _Serving(engine, lines, Answers(_texts(*text.result(), engine), paced=bool(engine.processes)))
+    text, session = loaded.result()
+    problem = constrain(engine, text) if isinstance(engine, ConstrainedEngine) else None
+    serving = _Serving(engine, lines, Answers(_texts(text, session, engine), paced=bool(engine.processes)))
     state = {
+        "without": {"plain_json_schema": problem} if problem else {},
         "options": sorted(engine.options),
         "processes": list(engine.processes),
         "context": engine.context,

@@ -88,6 +88,17 @@ class OriginalTokenizer:
         content = self._tokenizer.id_to_token(token)
         return b"" if content is None else self._pieces.bytes_of(content)
 
+    def entries(self) -> list[bytes | None] | None:
+        """Return the bytes of each id, None for special tokens, which a text lacks.
+
+        Return None instead of the list if a text is more than these bytes one after the other.
+        """
+        if self._cleans_up:
+            return None
+        special = {i for i, token in self._tokenizer.get_added_tokens_decoder().items() if token.special}
+        count = max(self._tokenizer.get_vocab().values(), default=-1) + 1
+        return [None if i in special else self.token_bytes(i) for i in range(count)]
+
     def detokenize(self, ids: Sequence[int]) -> str:
         """Return the text of the ids, without special tokens."""
         text = str(self._tokenizer.decode(list(ids), skip_special_tokens=True))

@@ -140,6 +140,10 @@ class Text:
             return bytes(own(token))
         return str(self._session.detokenize([token])).encode()
 
+    def entries(self) -> list[bytes | None] | None:
+        """Return the bytes of each id, None for those that a text lacks; None instead where that is not known."""
+        return self._original.entries() if self._original else None
+
     def stream(self) -> StableText:
         """Return a new text that is decoded piece by piece."""
         if self._original:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -11,14 +11,16 @@ from typing import Any
 from edgehone.backends.olive.session import open_model
 from edgehone.backends.serving import EngineRequest, Option, Produced
 from edgehone.backends.shared.ids import check_ids
+from edgehone.backends.shared.json_grammar import LARK, grammar
 from edgehone.core.errors import InputError
+
+# Without a paged KV cache in the graph, the engine takes no seed of a request.
+_OPTIONS: frozenset[Option] = frozenset({"temperature", "top_p", "top_k", "repetition_penalty"})
+_SCHEMA: Option = "plain_json_schema"
 
 
 class OliveEngine:
     """An engine of static batches: a request joins the running ones if there is a place."""
-
-    # Without a paged KV cache in the graph, the engine takes no seed of a request.
-    options: frozenset[Option] = frozenset({"temperature", "top_p", "top_k", "repetition_penalty"})
 
     processes: tuple[int, ...] = ()
 
@@ -35,6 +37,7 @@ class OliveEngine:
         config = json.loads((folder / "genai_config.json").read_text("utf-8"))
         # The framework refuses a request of more tokens than its own configuration states.
         context = min(context, int(config.get("search", {}).get("max_length", context)))
+        self.options: frozenset[Option] = _OPTIONS
         self.context: int | None = context
         self.cache: int | None = context * places
         self.vocabulary = int(config["model"]["vocab_size"])
@@ -80,6 +83,16 @@ class OliveEngine:
             raise InputError(str(error)) from error
         self._running[request.number] = made, request
         self._numbers[id(made)] = request.number
+
+    def constrain(self, entries: Sequence[bytes | None]) -> str | None:
+        """Take requests with a plain schema. llguidance reads the vocabulary from the artifact's tokenizer.json."""
+        self.options |= {_SCHEMA}
+        return None
+
+    def free(self) -> None:
+        """Take no requests with a schema any more."""
+        self.options -= {_SCHEMA}
+        self._begin_again()
 
     def cancel(self, number: int) -> None:
         """Stop a request."""
@@ -130,7 +143,11 @@ class OliveEngine:
         ids = [int(event.token)] if flags & self._token else []
         if ids and ids[0] in self._running[number][1].ends:
             return Produced(number, [], "stop")
-        return Produced(number, ids, "length" if flags & self._finished else None)
+        if not flags & self._finished:
+            return Produced(number, ids)
+        # A text that is complete by its schema ends without a token.
+        complete = not ids and _SCHEMA in self._running[number][1].options
+        return Produced(number, ids, "stop" if complete else "length")
 
 
 def _turn(made: Any, request: EngineRequest) -> Any:
@@ -146,4 +163,6 @@ def _turn(made: Any, request: EngineRequest) -> Any:
         turn.set_top_p(given.get("top_p") or 1.0)
     if given.get("repetition_penalty"):
         turn.set_repetition_penalty(given["repetition_penalty"])
+    if _SCHEMA in given:
+        turn.set_guidance("lark_grammar", grammar(given[_SCHEMA], LARK))
     return turn

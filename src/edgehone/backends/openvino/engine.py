@@ -6,7 +6,7 @@ scored. The server therefore proves it with the bundle's canaries when it starts
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from edgehone.backends.openvino.placement import CPU, device_properties
 from edgehone.backends.openvino.session import properties, vocabulary
 from edgehone.backends.serving import EngineRequest, Option, Produced, TokenLogprobs
 from edgehone.backends.shared.ids import check_ids
+from edgehone.backends.shared.json_grammar import EBNF, grammar, special_problem
 
 # The names of the options in OpenVINO GenAI.
 _NAMES = {
@@ -23,7 +24,13 @@ _NAMES = {
     "presence_penalty": "presence_penalty",
 }  # fmt: skip
 _DRAWN = ("top_p", "top_k", "min_p", "seed")
+_SCHEMA: Option = "plain_json_schema"
 
+
+_OPTIONS: frozenset[Option] = frozenset({
+    "temperature", "top_p", "top_k", "min_p", "seed", "repetition_penalty", "frequency_penalty", "presence_penalty",
+    "logprobs",
+})  # fmt: skip
 
 # Tokens of a block of the KV cache, on the CPU and on other devices.
 _BLOCK, _OTHER_BLOCK = 32, 16
@@ -31,11 +38,6 @@ _BLOCK, _OTHER_BLOCK = 32, 16
 
 class OpenVinoEngine:
     """A continuous-batching pipeline."""
-
-    options: frozenset[Option] = frozenset({
-        "temperature", "top_p", "top_k", "min_p", "seed", "repetition_penalty", "frequency_penalty",
-        "presence_penalty", "logprobs",
-    })  # fmt: skip
 
     context: int | None = None
     processes: tuple[int, ...] = ()
@@ -50,6 +52,7 @@ class OpenVinoEngine:
         """
         import openvino_genai as genai
 
+        self.options: frozenset[Option] = _OPTIONS
         scheduler = genai.SchedulerConfig()
         scheduler.max_num_seqs = places
         scheduler.enable_prefix_caching = bool(settings.get("prefix_cache", True))
@@ -63,7 +66,11 @@ class OpenVinoEngine:
         self._drafted = int(settings.get("prompt_lookup", 0))
         if self._drafted:
             given["prompt_lookup"] = True
-        self._pipeline = genai.ContinuousBatchingPipeline(str(folder), scheduler, device, given)
+        self._open: Callable[[], Any] = lambda: genai.ContinuousBatchingPipeline(
+            str(folder), scheduler, device, given
+        )
+        self._pipeline = self._open()
+        self._end = -1  # the only id that XGrammar knows to end a text
         self._handles: dict[int, Any] = {}
         self._ends: dict[int, frozenset[int]] = {}
 
@@ -74,11 +81,42 @@ class OpenVinoEngine:
 
         check_ids(request.ids, self.vocabulary)
         ids = ov.Tensor(np.array([list(request.ids)], np.int64))
-        config = _config(request)
+        ends = frozenset({self._end}) if _SCHEMA in request.options else request.ends
+        config = _config(request, ends)
         if self._drafted:  # by every request: a pipeline that drafts takes no others
             prompt_lookup.draft_from_prompt(config, self._drafted)
         self._handles[request.number] = self._pipeline.add_request(request.number, ids, config)
-        self._ends[request.number] = request.ends
+        self._ends[request.number] = ends
+
+    def constrain(self, entries: Sequence[bytes | None]) -> str | None:
+        """Take requests with a plain schema if XGrammar reads the vocabulary as the text is decoded.
+
+        It reads the entries of SentencePiece as they are written: `▁` is no space, and `<0x0A>` is six characters.
+        """
+        if self._drafted:
+            return "its recipe drafts tokens from the prompt"
+        tokenizer = self._pipeline.get_tokenizer()
+        self._end = int(tokenizer.get_eos_token_id())
+        if not 0 <= self._end < len(entries) or entries[self._end] is not None:
+            return f"its tokenizer's end of a text is {self._end}, which is no special token"
+        read = {token: text for text, token in tokenizer.get_vocab().items()}
+        for token, entry in enumerate(entries):
+            if entry is not None and read.get(token, b"") != entry:
+                return (
+                    f"OpenVINO GenAI reads token {token} as {read.get(token)!r}, and it stands for {entry!r}"
+                )
+        left_out = [token for token, entry in enumerate(entries) if entry is None]
+        if problem := special_problem(read.get(token, b"") for token in left_out):
+            return problem
+        self.options |= {_SCHEMA}
+        return None
+
+    def free(self) -> None:
+        """Take no requests with a schema any more. A pipeline whose step has failed takes no request at all."""
+        self.options -= {_SCHEMA}
+        self._handles.clear()
+        self._ends.clear()
+        self._pipeline = self._open()
 
     def cancel(self, number: int) -> None:
         """Stop a request."""
@@ -127,7 +165,7 @@ class OpenVinoEngine:
         return Produced(number, ids, "stop" if ended else "length", logprobs=logprobs)
 
 
-def _config(request: EngineRequest) -> Any:
+def _config(request: EngineRequest, ends: frozenset[int]) -> Any:
     import openvino_genai as genai
 
     given = {name: value for name, value in request.options.items() if name in _NAMES and value is not None}
@@ -136,11 +174,16 @@ def _config(request: EngineRequest) -> Any:
         given = {name: value for name, value in given.items() if name not in ("temperature", *_DRAWN)}
     if not given.get("top_k", 1):
         del given["top_k"]  # 0 means all
+    held: dict[str, Any] = {}
+    if _SCHEMA in request.options:
+        rules = grammar(request.options[_SCHEMA], EBNF)
+        held["structured_output_config"] = genai.StructuredOutputConfig(grammar=rules)
     return genai.GenerationConfig(
         max_new_tokens=request.count,
-        ignore_eos=not request.ends,
-        stop_token_ids=set(request.ends),
+        ignore_eos=not ends,
+        stop_token_ids=set(ends),
         do_sample=drawn,
         logprobs=int(bool(request.options.get("logprobs"))),  # only those of the tokens themselves are given
         **{_NAMES[name]: value for name, value in given.items()},
+        **held,
     )

@@ -9,7 +9,7 @@ from edgehone.inference.sampling import SamplingOptions, drawn
 from edgehone.serve.http import Refused
 from edgehone.serve.model import LanguageModel
 from edgehone.serve.openai.requests import ChatRequest, CompletionRequest, Generate
-from edgehone.serve.openai.schemas import check_schema
+from edgehone.serve.openai.schemas import backend, check_held, check_schema, held, schema_option
 
 # Values that ask for nothing, of fields that no engine does yet.
 _NEUTRAL: Mapping[str, tuple[Any, ...]] = {
@@ -37,9 +37,9 @@ def check(asked: Generate, model: LanguageModel) -> None:
             and not (name == "temperature" and value == 0)
         )
         if asks and name not in model.engine.options:
-            raise Refused(400, f"{name} is not supported by {_backend(model)}: leave it out", field=name)
-    if json_schema(asked) is not None and "json_schema" not in model.engine.options:
-        raise Refused(400, f"response_format is not supported by {_backend(model)}", field="response_format")
+            raise Refused(400, f"{name} is not supported by {backend(model)}: leave it out", field=name)
+    if json_schema(asked) is not None:
+        check_held(model, "response_format", "leave it out")
     if isinstance(asked, CompletionRequest) and asked.echo and asked.logprobs is not None:
         raise Refused(
             400, "echo and logprobs exclude each other: those of a prompt are not known", field="echo"
@@ -57,7 +57,7 @@ def _check_logprobs(asked: Generate, model: LanguageModel) -> None:
                 "only those of the tokens themselves are given" if name == "top_logprobs" else "leave it out"
             )
             field = "logprobs" if isinstance(asked, CompletionRequest) else name
-            raise Refused(400, f"{name} is not supported by {_backend(model)}: {least}", field=field)
+            raise Refused(400, f"{name} is not supported by {backend(model)}: {least}", field=field)
 
 
 def json_schema(asked: Generate) -> Mapping[str, Any] | None:
@@ -108,8 +108,8 @@ def options(asked: Generate, model: LanguageModel, *, raw: bool) -> dict[str, An
     sampled = drawn(given, {} if raw else model.served.sampling) or {}
     others = ("min_p", "frequency_penalty", "presence_penalty")
     more: dict[str, Any] = {name: value for name in others if (value := getattr(asked, name)) is not None}
-    if (schema := json_schema(asked)) is not None:
-        more["json_schema"] = schema
+    if (schema := json_schema(asked)) is not None and (option := schema_option(model)):
+        more[option] = held(schema, model, "response_format")
     more |= logprobs(asked)
     return {name: value for name, value in {**sampled, **more}.items() if name in model.engine.options}
 
@@ -117,8 +117,3 @@ def options(asked: Generate, model: LanguageModel, *, raw: bool) -> dict[str, An
 def of_choice(chosen: Mapping[str, Any], index: int) -> Mapping[str, Any]:
     """Return the engine's options of a choice: each draws with a seed of its own."""
     return {**chosen, "seed": (chosen["seed"] + index) % 2**31} if index and "seed" in chosen else chosen
-
-
-def _backend(model: LanguageModel) -> str:
-    backend = str(model.served.bundle.manifest.recipe["backend"])
-    return backend if model.served.pictures is None else f"{backend} for vision-language models"

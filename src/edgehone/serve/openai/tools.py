@@ -12,7 +12,7 @@ import msgspec
 from edgehone.serve.http import Refused
 from edgehone.serve.model import LanguageModel
 from edgehone.serve.openai.requests import ChatRequest, Message, NamedTool, TextPart, Tool
-from edgehone.serve.openai.schemas import check_schema
+from edgehone.serve.openai.schemas import check_held, check_schema, held
 from edgehone.serve.openai.tool_calls import CallFinder
 
 
@@ -20,8 +20,8 @@ from edgehone.serve.openai.tool_calls import CallFinder
 class Tools:
     """The tools that an answer may call.
 
-    `schema` is None if the model may also answer with text, else what a call must satisfy. `named`: the client has
-    chosen the tool. `single`: only one call is wanted.
+    `schema` is None if the model may also answer with text, else what a call must satisfy, as the engine takes it.
+    `named`: the client has chosen the tool. `single`: only one call is wanted.
     """
 
     described: Sequence[Mapping[str, Any]]
@@ -57,17 +57,12 @@ def read_tools(asked: ChatRequest, model: LanguageModel) -> Tools | None:
     single = asked.parallel_tool_calls is False
     if choice == "auto":
         return Tools(described, None, named=False, single=single)
-    if "json_schema" not in model.engine.options:
-        raise Refused(
-            400,
-            f"{model.name} cannot be held to a call: tool_choice may be auto or none",
-            field="tool_choice",
-        )
+    check_held(model, "tool_choice", "it may be auto or none")
     if isinstance(choice, NamedTool):
         tools = [tool for tool in tools if tool.function.name == choice.function.name]
         if not tools:
             raise Refused(400, f"there is no tool {choice.function.name!r}", field="tool_choice")
-    return Tools(described, _schema(tools), named=isinstance(choice, NamedTool), single=single)
+    return Tools(described, _schema(tools, model), named=isinstance(choice, NamedTool), single=single)
 
 
 def _without_none(tool: Tool) -> dict[str, Any]:
@@ -77,19 +72,20 @@ def _without_none(tool: Tool) -> dict[str, Any]:
     return {"type": tool.type, "function": function}
 
 
-def _schema(tools: Sequence[Tool]) -> dict[str, Any]:
-    """Return the schema of an object that calls one of the tools."""
-    calls = {
-        str(index): _call(tool, f"#/$defs/{index}/properties/arguments") for index, tool in enumerate(tools)
-    }
-    return {"anyOf": [{"$ref": f"#/$defs/{index}"} for index in calls], "$defs": calls}
+def _schema(tools: Sequence[Tool], model: LanguageModel) -> Mapping[str, Any]:
+    """Return the schema of an object that calls one of the tools, as the engine of a model takes it."""
+    calls = {str(index): _call(tool, index, model) for index, tool in enumerate(tools)}
+    whole = {"anyOf": [{"$ref": f"#/$defs/{index}"} for index in calls], "$defs": calls}
+    return held(whole, model, "tools", " of all tools")
 
 
-def _call(tool: Tool, place: str) -> dict[str, Any]:
-    parameters = tool.function.parameters or {"type": "object"}
+def _call(tool: Tool, index: int, model: LanguageModel) -> dict[str, Any]:
+    given = tool.function.parameters or {"type": "object"}
+    parameters = held(given, model, "tools", f" of {tool.function.name}")
+    moved = _moved(parameters, f"#/$defs/{index}/properties/arguments")
     return {
         "type": "object",
-        "properties": {"name": {"const": tool.function.name}, "arguments": _moved(parameters, place)},
+        "properties": {"name": {"const": tool.function.name}, "arguments": moved},
         "required": ["name", "arguments"],
         "additionalProperties": False,
     }

@@ -10,6 +10,7 @@ from edgehone.serve.model import LanguageModel, Prompt, Wanted
 from edgehone.serve.openai import options
 from edgehone.serve.openai.pictures import picture_of
 from edgehone.serve.openai.requests import MOST_CHOICES, ChatRequest, CompletionRequest
+from edgehone.serve.openai.schemas import schema_option
 from edgehone.serve.openai.tools import Tools, check_template, read_tools, template_message
 
 # The number of new tokens if a completion states none, the API's own default.
@@ -47,8 +48,8 @@ def wanted(
     if (choices := len(prompts) * many) > room:
         raise Refused(400, f"the request asks for {choices} choices; at most {room} fit", field="n")
     drawn, stop = options.options(asked, model, raw=raw), options.stops(asked)
-    if tools and tools.schema:
-        drawn["json_schema"] = tools.schema
+    if tools and tools.schema and (option := schema_option(model)):
+        drawn[option] = tools.schema
     most = options.count(asked) or (_COMPLETION_TOKENS if raw else None)
     try:
         found = [
