@@ -245,6 +245,7 @@ RAW: dict[str, tuple[bytes, int]] = {
     "http 9": (b"GET / HTTP/9.9\r\n\r\n", 400),
     "unknown method": (b"FOO / HTTP/1.1\r\n" + CLOSE + b"\r\n", 400),
     "connect": (b"CONNECT a:1 HTTP/1.1\r\n" + CLOSE + b"\r\n", 400),
+    "two hosts": (b"GET /healthz HTTP/1.1\r\n" + HOST + b"hOST: 127.0.0.1\r\nConnection: close\r\n\r\n", 400),
     "no path": (b"GET  HTTP/1.1\r\n\r\n", 400),
     "header without colon": (b"GET / HTTP/1.1\r\nhello\r\n\r\n", 400),
     "header with a space": (b"GET / HTTP/1.1\r\nHost : a\r\n\r\n", 400),

@@ -23,8 +23,8 @@ HEAD_BYTES = 32 << 10
 HEAD_SECONDS, LINGER_SECONDS = 10.0, 5.0
 
 
-class _TooLarge(Exception):
-    pass
+class _Unfit(Exception):
+    """A head that is refused before it has come as a whole."""
 
 
 def counted(count: Callable[[int], None]) -> type[BoundedConnection]:
@@ -46,6 +46,7 @@ class BoundedConnection(Connection):
         self._size = 0  # bytes of the head that is being read, of what was parsed of it
         self._came = 0  # bytes that came since it began
         self._in_head = False
+        self._hosts = 0  # headers Host of the head that is being read
         self._late: asyncio.TimerHandle | None = None
         self._lingers: asyncio.TimerHandle | None = None
 
@@ -74,7 +75,7 @@ class BoundedConnection(Connection):
     def on_message_begin(self) -> None:
         """Begin to count a head."""
         super().on_message_begin()
-        self._size, self._came, self._in_head = 0, 0, True
+        self._size, self._came, self._in_head, self._hosts = 0, 0, True, 0
 
     def on_url(self, url: bytes) -> None:
         """Take a piece of the first line."""
@@ -82,8 +83,11 @@ class BoundedConnection(Connection):
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header."""
+        """Take a header. Of Host there may be one (RFC 9112, 3.2): a proxy may have looked at the other."""
         self._count(len(name) + len(value))
+        self._hosts += name.lower() == b"host"
+        if self._hosts > 1:
+            raise _Unfit
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
@@ -109,7 +113,7 @@ class BoundedConnection(Connection):
         if self._size > HEAD_BYTES:
             self._refuse(431, f"the first line and the headers have more than {HEAD_BYTES} bytes")
         else:
-            self._refuse(400, msg)
+            self._refuse(400, "the request has two Host headers" if self._hosts > 1 else msg)
 
     def _wait_for_head(self) -> None:
         if self._late is None:
@@ -135,7 +139,7 @@ class BoundedConnection(Connection):
     def _count(self, size: int) -> None:
         self._size += size
         if self._size > HEAD_BYTES:
-            raise _TooLarge
+            raise _Unfit
 
     def _head_came(self) -> None:
         self._in_head = False
