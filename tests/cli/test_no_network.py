@@ -77,18 +77,35 @@ def test_a_null_model_is_optimized_without_a_network(
     assert edgehone.verify(edgehone.read(tmp_path / "bundle")) == []
 
 
-@pytest.mark.real
-def test_a_language_model_is_optimized_and_run_without_a_network(
-    tiny_families: Callable[[str], Path], cut_off: tuple[str, ...], tmp_path: Path
-) -> None:
-    """Environments and a toolchain that are in place need no network, even from a home that only links to them."""
+@pytest.fixture
+def linked(tmp_path: Path) -> dict[str, str]:
+    """Environment variables with a home that only links to the environments and the toolchain that are in place."""
     for name in ("pytorch", "llamacpp"):
         environments.ensure(name, registry.load(name).NEEDS, lambda what: None)
     own = tmp_path / "home"
     own.mkdir()
     for part in ("envs", "toolchains"):
         (own / part).symlink_to(home() / part)
-    environment = {**os.environ, "EDGEHONE_HOME": str(own)}
+    return {**os.environ, "EDGEHONE_HOME": str(own)}
+
+
+@pytest.mark.real
+def test_a_model_is_converted_and_continues_a_text_without_a_network(
+    linked: dict[str, str], cut_off: tuple[str, ...], tmp_path: Path
+) -> None:
+    """The short form of the next test: text by the original and by a build of it, in processes that start cold."""
+    words = [sys.executable, "-m", "edgehone.cli.main", "backends", "check", "pytorch", "llamacpp", "--json"]
+    done = typed([*cut_off, *words], tmp_path, linked)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("The people of") == 2
+
+
+@pytest.mark.real
+@pytest.mark.long
+def test_a_language_model_is_optimized_and_run_without_a_network(
+    tiny_families: Callable[[str], Path], linked: dict[str, str], cut_off: tuple[str, ...], tmp_path: Path
+) -> None:
+    """Environments and a toolchain that are in place need no network, even from a home that only links to them."""
     words = ["optimize", str(tiny_families("llama")), "--effort", "quick", "--backends", "llamacpp"]
     # The test is that it runs. The speed of a busy machine and the quality of random weights must not decide.
     for gate in ("speedup", "latency_cv", "memory_cut", "accuracy_kept"):
@@ -99,12 +116,12 @@ def test_a_language_model_is_optimized_and_run_without_a_network(
         .replace("budget = 10.0", "budget = 1.0")
     )
     words += ["--workload", "tiny", "--out", "bundle"]
-    done = typed([*cut_off, sys.executable, "-c", FEW_RECIPES, *words], tmp_path, environment)
+    done = typed([*cut_off, sys.executable, "-c", FEW_RECIPES, *words], tmp_path, linked)
     assert done.returncode == 0, done.stderr
     assert "no environment" not in done.stdout
     decision = edgehone.read(tmp_path / "bundle").decision
     assert {one.backend for one in decision.candidates if one.status == "ok"} == {"llamacpp"}
     words = ["run", "bundle", "--prompt", "The captain looked at the sea and", "--max-tokens", "20"]
-    done = typed([*cut_off, sys.executable, "-m", "edgehone.cli.main", *words], tmp_path, environment)
+    done = typed([*cut_off, sys.executable, "-m", "edgehone.cli.main", *words], tmp_path, linked)
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.split()) > 3

@@ -50,8 +50,9 @@ def config(tmp_path: Path) -> Path:
 def test_digits_by_every_framework_that_takes_graphs(
     tmp_path: Path, config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    only(monkeypatch, openvino, "fp32", "int8_performance", "int8_weights")
-    only(monkeypatch, olive, "fp32", "int8_static", "int8_dynamic")
+    # All recipes are built and judged in tests/backends; here each framework has one that is calibrated.
+    only(monkeypatch, openvino, "fp32", "int8_performance")
+    only(monkeypatch, olive, "fp32", "int8_static")
     out = tmp_path / "bundle"
     decision = optimize(
         DIGITS, evaluation=EVALUATION, calibration=CALIBRATION, workload="pairs", config_file=config, out=out
