@@ -5,7 +5,6 @@ The blob is pushed to and pulled from docker-registry; without that program its 
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -22,7 +21,7 @@ from benchmarks.row import Row, medians
 from benchmarks.whole import CHILD, SETTINGS
 from edgehone.attestation.files import read_files
 from edgehone.backends.null import backend
-from edgehone.bundle.schema import MANIFEST
+from edgehone.bundle.schema import MANIFEST, text_of
 from edgehone.inputs.texts import shipped
 from edgehone.model.digest import digest_folder
 from edgehone.registry import events
@@ -177,5 +176,5 @@ def _with_weights(original: Path, target: Path, size: int) -> Path:
             file.write(os.urandom(min(10_000_000, size - begun)))
     files = {name: digest for name, digest in digest_folder(target).items() if name != MANIFEST}
     manifest = replace(edgehone.read(target).manifest, files=files)
-    (target / MANIFEST).write_text(json.dumps(manifest.to_json()))
+    (target / MANIFEST).write_text(text_of(manifest.to_json()))
     return target

@@ -8,7 +8,6 @@ the signature and the digests only. The files are in the page cache.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shutil
 import statistics
@@ -27,7 +26,7 @@ from edgehone.attestation.certificate import Certificate
 from edgehone.attestation.keys import SigningKey
 from edgehone.attestation.write import certify_bundle, subject_of
 from edgehone.bundle import read
-from edgehone.bundle.schema import MANIFEST, is_certification
+from edgehone.bundle.schema import MANIFEST, is_certification, text_of
 from edgehone.model.digest import digest_folder
 
 _GOAL_SECONDS = 5.0
@@ -70,7 +69,7 @@ def _signed(source: Path, folder: Path, mb: int, count: int) -> tuple[Path, Path
         for name, digest in digest_folder(bundle).items()
         if name != MANIFEST and not is_certification(name)
     }
-    (bundle / MANIFEST).write_text(json.dumps(replace(manifest, files=files).to_json()), "utf-8")
+    (bundle / MANIFEST).write_text(text_of(replace(manifest, files=files).to_json()), "utf-8")
     private = ec.generate_private_key(ec.SECP256R1())
     certify_bundle(bundle, _certificate(bundle), {}, SigningKey(private))
     public = folder / "signing.pub"

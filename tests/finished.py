@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -12,7 +11,7 @@ import pytest
 
 import edgehone
 from edgehone.backends.null import backend
-from edgehone.bundle.schema import MANIFEST
+from edgehone.bundle.schema import MANIFEST, text_of
 from edgehone.inputs.texts import shipped
 from edgehone.model.digest import digest_folder
 from tests.once import filled_once
@@ -81,4 +80,4 @@ def list_again(bundle: Path) -> None:
     """Let the manifest list the files of a bundle as they are now, as if they had been written so."""
     manifest = edgehone.read(bundle).manifest
     files = {name: digest for name, digest in digest_folder(bundle).items() if name != MANIFEST}
-    (bundle / MANIFEST).write_text(json.dumps(replace(manifest, files=files).to_json()), "utf-8")
+    (bundle / MANIFEST).write_text(text_of(replace(manifest, files=files).to_json()), "utf-8")

@@ -9,7 +9,6 @@ as ended wrongly, and the next one is run.
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import shutil
 import subprocess
@@ -30,7 +29,7 @@ import httpx
 import psutil
 
 import edgehone
-from edgehone.bundle.schema import MANIFEST
+from edgehone.bundle.schema import MANIFEST, text_of
 from edgehone.core.errors import EdgehoneError
 from edgehone.execution.home import VARIABLE, home_path
 from edgehone.serve.load.started import server
@@ -270,7 +269,7 @@ def _version(bundle: Path, folder: Path, number: int, settings: Mapping[str, Any
     manifest = edgehone.read(to).manifest
     recipe = {**manifest.recipe, "settings": {**manifest.recipe["settings"], **settings}}
     changed = replace(manifest, created=f"2026-11-28T00:{number + 1:02d}:00+00:00", recipe=recipe)
-    (to / MANIFEST).write_text(json.dumps(changed.to_json()))
+    (to / MANIFEST).write_text(text_of(changed.to_json()))
     return to
 
 

@@ -28,6 +28,7 @@ from edgehone.attestation.files import read_files
 from edgehone.attestation.keys import read_signing_key
 from edgehone.attestation.verify import verify_bundle
 from edgehone.attestation.write import certify_bundle, subject_of
+from edgehone.bundle.schema import text_of
 from edgehone.core.errors import InputError, SetupError
 from edgehone.core.figure import Figure
 from tests.attestation.signed import EVIDENCE, certificate_of, certified, make_key, public
@@ -119,7 +120,7 @@ def test_licences_of_all_kinds_are_written_so_that_cyclonedx_takes_them(
 ) -> None:
     manifest = edgehone.read(spoiled).manifest
     changed = replace(manifest, model={**manifest.model, "licence": licence})
-    (spoiled / "manifest.json").write_text(json.dumps(changed.to_json()))
+    (spoiled / "manifest.json").write_text(text_of(changed.to_json()))
     certified(spoiled, None)
     assert problems_of_bom(spoiled / "bom.cdx.json") is None
     original = load(spoiled / "bom.cdx.json")["components"][0]

@@ -12,7 +12,7 @@ import numpy as np
 
 import edgehone
 from edgehone.backends.null import table
-from edgehone.bundle.schema import MANIFEST
+from edgehone.bundle.schema import MANIFEST, text_of
 from edgehone.certify.checks import CHECKS
 from edgehone.certify.found import Found
 from edgehone.certify.profile import Measure, read_profile
@@ -54,7 +54,7 @@ def with_manifest(bundle: Path, **changes: Any) -> Path:
     """Change fields of a bundle's manifest as if it had been written so."""
     list_again(bundle)
     manifest = replace(edgehone.read(bundle).manifest, **changes)
-    (bundle / MANIFEST).write_text(json.dumps(manifest.to_json()), "utf-8")
+    (bundle / MANIFEST).write_text(text_of(manifest.to_json()), "utf-8")
     return bundle
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import edgehone
+from edgehone.bundle.schema import text_of
 from edgehone.bundle.verify import check_runnable
 from edgehone.core.errors import InputError, JobError
 from edgehone.execution.environments import environment
@@ -67,7 +68,7 @@ def test_a_bundle_that_is_not_as_it_was_written_does_not_run(finished: Finished,
     weights.write_bytes(content)
     manifest = json.loads((spoiled / "manifest.json").read_text("utf-8"))
     manifest["recipe"]["settings"]["pace"] = 1
-    (spoiled / "manifest.json").write_text(json.dumps(manifest), "utf-8")
+    (spoiled / "manifest.json").write_text(text_of(manifest), "utf-8")
     with pytest.raises(InputError, match=r"manifest\.json was changed"):
         generate(edgehone.read(spoiled), "The", 2, quiet=True)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -15,6 +14,7 @@ import edgehone
 from edgehone.backends import registry as backends
 from edgehone.backends.llamacpp.runner.machines import machine_of
 from edgehone.backends.llamacpp.tools import Toolchain
+from edgehone.bundle.schema import text_of
 from edgehone.execution.environments import environment
 from edgehone.model.digest import digest_model
 from edgehone.package import registry
@@ -47,7 +47,7 @@ def demo_bundle(bundle_of: Callable[[str], Path], demo_model: Path, tmp_path: Pa
     manifest = edgehone.read(bundle).manifest
     digest = digest_model(edgehone.inspect(demo_model), tmp_path / "digests")
     facts = replace(manifest, model={**manifest.model, "name": "demo", "digest": digest})
-    (bundle / "manifest.json").write_text(json.dumps(facts.to_json()))
+    (bundle / "manifest.json").write_text(text_of(facts.to_json()))
     list_again(bundle)
     return bundle
 

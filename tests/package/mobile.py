@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Mapping
@@ -14,7 +13,7 @@ import numpy as np
 import pytest
 
 import edgehone
-from edgehone.bundle.schema import MANIFEST
+from edgehone.bundle.schema import MANIFEST, text_of
 from edgehone.package.write import Packed
 from tests.finished import list_again
 
@@ -28,7 +27,7 @@ def bundle_with(bundle: Path, backend: str, files: Mapping[str, bytes], **settin
     list_again(bundle)
     recipe = {"backend": backend, "name": "Q4_K_M", "build": {}, "settings": settings}
     manifest = replace(edgehone.read(bundle).manifest, recipe=recipe, canaries=())
-    (bundle / MANIFEST).write_text(json.dumps(manifest.to_json()), "utf-8")
+    (bundle / MANIFEST).write_text(text_of(manifest.to_json()), "utf-8")
     return bundle
 
 

@@ -13,6 +13,7 @@ import pytest
 
 import edgehone
 from edgehone.backends import registry
+from edgehone.bundle.schema import text_of
 from edgehone.inputs import axes as sample_axes
 from edgehone.inputs import samples
 from edgehone.inputs.batches import Batches
@@ -42,7 +43,7 @@ def onnx_bundle(_finished: Finished, tmp_path: Path) -> OnnxBundle:
         manifest = json.loads((bundle / "manifest.json").read_text())
         manifest |= {"versions": VERSIONS, "facts": facts}
         manifest["model"] |= {"name": graph.name}
-        (bundle / "manifest.json").write_text(json.dumps(manifest))
+        (bundle / "manifest.json").write_text(text_of(manifest))
         list_again(bundle)
         return bundle
 

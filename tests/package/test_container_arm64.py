@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 
 import edgehone
+from edgehone.bundle.schema import text_of
 from edgehone.inference.run_bundle import generate
 from edgehone.package import registry
 from edgehone.package.targets.container.layout import Files, read_image
@@ -78,6 +78,6 @@ def _with_one_thread(bundle: Path) -> Path:
     """Let the engine use one thread: those of an emulated processor wait for each other for long."""
     manifest = edgehone.read(bundle).manifest
     recipe = {**manifest.recipe, "settings": {**manifest.recipe["settings"], "threads": 1}}
-    (bundle / "manifest.json").write_text(json.dumps(replace(manifest, recipe=recipe).to_json()))
+    (bundle / "manifest.json").write_text(text_of(replace(manifest, recipe=recipe).to_json()))
     list_again(bundle)
     return bundle

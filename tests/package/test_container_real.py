@@ -19,6 +19,7 @@ from cyclonedx.validation.json import JsonStrictValidator
 
 import edgehone
 from edgehone.attestation.errors import NotVerified
+from edgehone.bundle.schema import text_of
 from edgehone.core.errors import InputError, SetupError
 from edgehone.package.targets.container import llama
 from edgehone.package.targets.container.buildah import store
@@ -334,6 +335,6 @@ def _of(bundle: Path, backend: str) -> Path:
     """Say that a bundle is of another backend."""
     manifest = edgehone.read(bundle).manifest
     changed = replace(manifest, recipe={**manifest.recipe, "backend": backend})
-    (bundle / "manifest.json").write_text(json.dumps(changed.to_json()))
+    (bundle / "manifest.json").write_text(text_of(changed.to_json()))
     list_again(bundle)
     return bundle

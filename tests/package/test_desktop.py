@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from edgehone.bundle.read import Bundle, read
-from edgehone.bundle.schema import MANIFEST
+from edgehone.bundle.schema import MANIFEST, text_of
 from edgehone.conformance import tiny_gguf
 from edgehone.core.errors import InputError
 from edgehone.package import registry
@@ -42,7 +42,7 @@ def _as_if(bundle: Path, backend: str, name: str, **files: bytes) -> Path:
         (bundle / "artifact" / file.replace("_gguf", ".gguf").replace("_xml", ".xml")).write_bytes(content)
     data = json.loads((bundle / MANIFEST).read_text())
     data["recipe"] |= {"backend": backend, "name": name}
-    (bundle / MANIFEST).write_text(json.dumps(data))
+    (bundle / MANIFEST).write_text(text_of(data))
     list_again(bundle)
     return bundle
 

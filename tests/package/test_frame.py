@@ -250,7 +250,7 @@ def test_a_wrong_command_line_is_refused(
 def test_a_package_that_says_something_else_than_its_bundle_is_refused(
     finished: Finished, tmp_path: Path
 ) -> None:
-    from edgehone.bundle.schema import digest_of
+    from edgehone.bundle.schema import digest_of, text_of
 
     pack(finished.bundle, order(tmp_path / "out"))
     path = tmp_path / "out" / "package.json"
@@ -258,7 +258,7 @@ def test_a_package_that_says_something_else_than_its_bundle_is_refused(
 
     def rewritten(**values: object) -> str:
         data = original | values
-        path.write_text(json.dumps(data | {"digest": digest_of(data)}))
+        path.write_text(text_of(data | {"digest": digest_of(data)}))
         with pytest.raises(NotVerified) as caught:
             verify_package(tmp_path / "out")
         return caught.value.message

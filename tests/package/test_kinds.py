@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from edgehone.bundle.read import Bundle, read
-from edgehone.bundle.schema import MANIFEST
+from edgehone.bundle.schema import MANIFEST, text_of
 from edgehone.conformance import tiny_gguf
 from edgehone.core.errors import InputError, SetupError
 from edgehone.package import registry, write
@@ -103,7 +103,7 @@ def made(spoiled: Path, request: pytest.FixtureRequest) -> tuple[Bundle, Kind]:
     data = json.loads((spoiled / MANIFEST).read_text())
     data["recipe"] |= {"backend": kind.backend, "name": "x", "settings": dict(kind.settings)}
     data["canaries"] = [{"prompt": [1, 2], "answer": [3]}]
-    (spoiled / MANIFEST).write_text(json.dumps({**data, **kind.manifest}))
+    (spoiled / MANIFEST).write_text(text_of({**data, **kind.manifest}))
     list_again(spoiled)
     return read(spoiled), kind
 

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 import edgehone
+from edgehone.bundle.schema import text_of
 from edgehone.core.errors import InputError, SetupError
 from edgehone.package import canary_files
 from edgehone.package.document import read_package
@@ -121,7 +122,7 @@ def test_a_language_model_is_laid_out_with_samples(
     manifest = json.loads((spoiled / "manifest.json").read_text())
     manifest["recipe"] |= {"backend": "olive"}
     manifest["versions"] = {"olive": {"onnxruntime-genai": "0.18.0"}}
-    (spoiled / "manifest.json").write_text(json.dumps(manifest))
+    (spoiled / "manifest.json").write_text(text_of(manifest))
     list_again(spoiled)
     packed = pack(spoiled, Order(target, tmp_path / "package", {"name": "tiny"}))
     place = packed.path / "tiny"
@@ -148,7 +149,7 @@ def test_the_sample_of_a_language_model_gives_the_proven_ids(
     wrong = tuple(
         {**one, "answer": [(token + 1) % 2000 for token in one["answer"]]} for one in manifest.canaries
     )
-    (bundle / "manifest.json").write_text(json.dumps(replace(manifest, canaries=wrong).to_json()))
+    (bundle / "manifest.json").write_text(text_of(replace(manifest, canaries=wrong).to_json()))
     list_again(bundle)
     with pytest.raises(
         SetupError, match=r"(?s)generates a canary with the sample.* of \d+ ids are the proven ones"

@@ -14,6 +14,7 @@ import pytest
 
 import edgehone
 from edgehone.backends.openvino import backend
+from edgehone.bundle.schema import text_of
 from edgehone.core.errors import InputError, SetupError
 from edgehone.package.target import Built
 from edgehone.package.targets.ovms import target
@@ -49,7 +50,7 @@ def as_openvino(bundle: Path, settings: dict[str, Any], *files: str) -> Path:
     manifest = json.loads((bundle / "manifest.json").read_text())
     manifest["recipe"] |= {"backend": "openvino", "settings": settings}
     manifest["versions"] = {"openvino": {"openvino": "2026.4.1"}}
-    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    (bundle / "manifest.json").write_text(text_of(manifest))
     list_again(bundle)
     return bundle
 
@@ -217,7 +218,7 @@ def test_openvino_genai_gives_the_proven_tokens(
     wrong = tuple(
         {**one, "answer": [(token + 1) % 2000 for token in one["answer"]]} for one in manifest.canaries
     )
-    (bundle / "manifest.json").write_text(json.dumps(replace(manifest, canaries=wrong).to_json()))
+    (bundle / "manifest.json").write_text(text_of(replace(manifest, canaries=wrong).to_json()))
     list_again(bundle)
     with pytest.raises(SetupError, match=r"0 of \d+ tokens are the proven ones"):
         packed(bundle, tmp_path / "wrong", batch_processing=processing)

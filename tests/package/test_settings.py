@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from edgehone.bundle.read import read
-from edgehone.bundle.schema import MANIFEST
+from edgehone.bundle.schema import MANIFEST, text_of
 from edgehone.conformance import tiny_gguf
 from edgehone.package import registry, settings
 from edgehone.package.targets.container import wheels
@@ -36,7 +36,7 @@ def made(spoiled: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
             (spoiled / "artifact" / name).write_bytes(content)
         data = json.loads((spoiled / MANIFEST).read_text())
         data["recipe"] |= {"backend": backend, "name": "x", "settings": recipe}
-        (spoiled / MANIFEST).write_text(json.dumps({**data, **fields}))
+        (spoiled / MANIFEST).write_text(text_of({**data, **fields}))
         list_again(spoiled)
         return spoiled
 

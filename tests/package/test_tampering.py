@@ -15,7 +15,7 @@ from edgehone.attestation.envelope import seal
 from edgehone.attestation.files import read_files
 from edgehone.attestation.keys import read_signing_key
 from edgehone.attestation.statement import signature_statement
-from edgehone.bundle.schema import SIGNATURE, digest_of
+from edgehone.bundle.schema import SIGNATURE, digest_of, text_of
 from edgehone.core.errors import InputError
 from edgehone.package.target import Target
 from edgehone.package.verify import verify_package
@@ -54,7 +54,7 @@ def list_package_again(folder: Path) -> None:
     data["files"] = {
         name: digest for name, digest in digests.items() if name not in ("package.json", SIGNATURE)
     }
-    (folder / "package.json").write_text(json.dumps(data | {"digest": digest_of(data)}))
+    (folder / "package.json").write_text(text_of(data | {"digest": digest_of(data)}))
 
 
 def sign(folder: Path, key: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -14,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from edgehone.bundle.read import read
-from edgehone.bundle.schema import MANIFEST
+from edgehone.bundle.schema import MANIFEST, text_of
 from edgehone.conformance import tiny_gguf
 from edgehone.execution.source_digest import package_path
 from edgehone.package import registry
@@ -64,7 +63,7 @@ def made(request: pytest.FixtureRequest, spoiled: Path, tmp_path: Path) -> Calla
         files = {name: gguf if name.endswith(".gguf") else b"{}" for name in FILES[backend]}
         bundle_with(spoiled, backend, files)
         manifest = replace(read(spoiled).manifest, canaries=({"prompt": [1], "answer": [2]},))
-        (spoiled / MANIFEST).write_text(json.dumps(manifest.to_json()), "utf-8")
+        (spoiled / MANIFEST).write_text(text_of(manifest.to_json()), "utf-8")
         list_again(spoiled)
         return spoiled
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from edgehone.bundle.schema import digest_of
+from edgehone.bundle.schema import digest_of, text_of
 from tests.finished import list_again
 
 Make = Callable[..., Path]
@@ -36,7 +36,7 @@ def change_manifest(bundle: Path, **changes: Any) -> None:
     """Change fields of a manifest as if it had been written so."""
     path = bundle / "manifest.json"
     data = {**json.loads(path.read_text("utf-8")), **changes}
-    path.write_text(json.dumps({**data, "digest": digest_of(data)}), "utf-8")
+    path.write_text(text_of({**data, "digest": digest_of(data)}), "utf-8")
 
 
 def weights(seed: int, size: int = LARGE) -> bytes:

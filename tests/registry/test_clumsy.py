@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 from dataclasses import replace
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import edgehone
+from edgehone.bundle.schema import text_of
 from edgehone.cli.main import main
 from edgehone.core.errors import InputError
 from edgehone.registry import aliases
@@ -48,7 +48,7 @@ def test_what_others_wrote_forges_no_lines(
     bundle = make(weights(1))
     manifest = edgehone.read(bundle).manifest
     recipe = {**manifest.recipe, "name": FORGED}
-    (bundle / "manifest.json").write_text(json.dumps(replace(manifest, recipe=recipe).to_json()))
+    (bundle / "manifest.json").write_text(text_of(replace(manifest, recipe=recipe).to_json()))
     push(registry, bundle, name="demo", by=FORGED)
     aliases.move(registry, "production", parse("demo:1"), by=FORGED, why=FORGED, force=True)
     for words in (

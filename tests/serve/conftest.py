@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,8 @@ import pytest
 import edgehone
 from edgehone.backends import registry
 from edgehone.backends.base import Step
+from edgehone.backends.shared.drafts import DRAFTING
+from edgehone.bundle.schema import text_of
 from tests.finished import Finished, list_again
 from tests.serve.server import Server, running
 
@@ -75,20 +77,26 @@ def bundle_of(
         run_worker(name, step.call, dict(step.params), inputs, out)
         return out
 
-    def make(name: str, recipe_name: str = "", model: Path = demo_model) -> Path:
+    def make(
+        name: str, recipe_name: str = "", drafts: Mapping[str, Any] | None = None, model: Path = demo_model
+    ) -> Path:
+        """`drafts`: the recipe has these settings too; the canaries are answered without drafts."""
         backend = registry.load(name)
         recipes = backend.recipes(edgehone.inspect(model))
         recipe = next(one for one in recipes if (one.name == recipe_name if recipe_name else one.exact))
+        settings = {key: one for key, one in recipe.settings.items() if drafts is None or key not in DRAFTING}
+        recipe = replace(recipe, settings={**recipe.settings, **(drafts or {})})
         built, bundle = tmp_path / f"built{recipe_name}", tmp_path / f"bundle{recipe_name}"
         build(name, backend.steps(recipe), built, model)
         ids = list(range(3, 67))
         asked = {
             "backend": registry.module_name(name),
-            "settings": dict(recipe.settings),
+            "settings": settings,
             "eos": [2],
             "count": 16,
         }
-        asked["prompts"] = [ids[:8], ids[:24], ids]
+        # A text that repeats itself has drafts.
+        asked["prompts"] = [ids[:8], ids[:24], ids, *([ids[:8] * 4] if drafts is not None else [])]
         answers = run_worker(
             name,
             "edgehone.worker.canaries:answers",
@@ -107,7 +115,7 @@ def bundle_of(
             edgehone.read(bundle).manifest, recipe=recipe.to_json(), eos=(2,), tokenizer="original",
             canaries=tuple(answers["canaries"]), versions={},
         )  # fmt: skip
-        (bundle / "manifest.json").write_text(json.dumps(manifest.to_json()))
+        (bundle / "manifest.json").write_text(text_of(manifest.to_json()))
         list_again(bundle)
         return bundle
 

@@ -13,6 +13,7 @@ import numpy as np
 
 import edgehone
 from edgehone.backends.null.graph import NullGraphSession, make_graph
+from edgehone.bundle.schema import text_of
 from edgehone.worker import canaries
 from tests.finished import list_again
 
@@ -60,7 +61,7 @@ def as_graph(
         edgehone.read(bundle).manifest, kind="graph", recipe=dict(recipe), canaries=(), versions={}, facts={},
         inputs=tuple(inputs), axes=dict(axes),
     )  # fmt: skip
-    (bundle / "manifest.json").write_text(json.dumps(manifest.to_json()))
+    (bundle / "manifest.json").write_text(text_of(manifest.to_json()))
     list_again(bundle)
     return bundle
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from pathlib import Path
@@ -10,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from edgehone.bundle.schema import CERTIFICATION
+from edgehone.bundle.schema import CERTIFICATION, text_of
 from edgehone.model.digest import digest_file
 from edgehone.serve.ahead import GRAPH, LANGUAGE, TEXT, expected, unknown_files
 
 
 def bundle(folder: Path, **fields: Any) -> Path:
     folder.mkdir()
-    (folder / "manifest.json").write_text(json.dumps(fields))
+    (folder / "manifest.json").write_text(text_of(fields))
     return folder
 
 

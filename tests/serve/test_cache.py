@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +12,7 @@ import httpx
 import pytest
 
 import edgehone
+from edgehone.bundle.schema import text_of
 from tests.finished import Finished, list_again
 from tests.serve.server import Server, running, wait_for
 
@@ -25,7 +25,7 @@ def bundle(spoiled: Path, finished: Finished) -> Path:
     """A bundle whose engine fails a request for which its cache of 600 tokens has no room."""
     manifest = edgehone.read(spoiled).manifest
     recipe = {**manifest.recipe, "settings": {**manifest.recipe["settings"], "cache": CACHE}}
-    (spoiled / "manifest.json").write_text(json.dumps(replace(manifest, recipe=recipe).to_json()))
+    (spoiled / "manifest.json").write_text(text_of(replace(manifest, recipe=recipe).to_json()))
     list_again(spoiled)
     return spoiled
 

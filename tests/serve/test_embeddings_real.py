@@ -15,6 +15,7 @@ import pytest
 
 import edgehone
 from edgehone.backends import registry
+from edgehone.bundle.schema import text_of
 from edgehone.inputs import axes
 from edgehone.model.embedding import read_embedding
 from tests.finished import Finished
@@ -107,7 +108,7 @@ def served(
         as_graph(bundle, recipe.to_json(), data["inputs"], data["outputs"], found)
         manifest = json.loads((bundle / "manifest.json").read_text())
         more = {"embedding": read_embedding(encoder), "tokenizer": "original", "digest": ""}
-        (bundle / "manifest.json").write_text(json.dumps({**manifest, **more}))
+        (bundle / "manifest.json").write_text(text_of({**manifest, **more}))
         as_graph(bundle, recipe.to_json(), data["inputs"], data["outputs"], found)
         return bundle, np.load(original / "0.npy")[: len(TEXTS)]
 

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 import edgehone
+from edgehone.bundle.schema import text_of
 from edgehone.inference.run_bundle import infer
 from edgehone.inputs import sound
 from edgehone.serve.http import Refused
@@ -72,7 +73,7 @@ def hearing(finished: Finished, folder: Path, preprocessing: Mapping[str, Any]) 
     """A bundle with a graph that was evaluated on files."""
     bundle = null_graph(Path(shutil.copytree(finished.bundle, folder / "bundle")))
     manifest = replace(edgehone.read(bundle).manifest, preprocessing=preprocessing)
-    (bundle / "manifest.json").write_text(json.dumps(manifest.to_json()))
+    (bundle / "manifest.json").write_text(text_of(manifest.to_json()))
     list_again(bundle)
     return bundle
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from edgehone.bundle.schema import text_of
 from tests.finished import list_again
 from tests.serve.server import Server, running, wait_for
 
@@ -117,7 +118,7 @@ def test_an_engine_that_serves_something_else_never_gets_ready(chatty: Path) -> 
     manifest = json.loads((chatty / "manifest.json").read_text())
     for canary in manifest["canaries"]:
         canary["answer"] = [(token + 1) % 256 for token in canary["answer"]]
-    (chatty / "manifest.json").write_text(json.dumps({**manifest, "digest": ""}))
+    (chatty / "manifest.json").write_text(text_of({**manifest, "digest": ""}))
     list_again(chatty)
     with running(chatty, ready=False) as server:
         wait_for(

@@ -13,6 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
+from edgehone.bundle.schema import text_of
 from edgehone.rollout.decision.assignment import is_challenger, position
 from tests.finished import list_again
 from tests.serve.rollouts import KEY, RULES, act, begin, told, traffic, until, version
@@ -144,7 +145,7 @@ def test_what_cannot_be_rolled_out_is_refused_and_the_champion_serves_on(
     good = version(chatty, tmp_path / "good")
     unapproved = version(chatty, tmp_path / "unapproved")
     manifest = json.loads((unapproved / "manifest.json").read_text())
-    (unapproved / "manifest.json").write_text(json.dumps({**manifest, "approved": False, "digest": ""}))
+    (unapproved / "manifest.json").write_text(text_of({**manifest, "approved": False, "digest": ""}))
     other = version(chatty, tmp_path / "other", model={"name": "another", "digest": "0" * 64})
     mute = version(chatty, tmp_path / "mute")
     (mute / "tokenizer" / "tokenizer_config.json").unlink()

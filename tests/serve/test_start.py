@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from edgehone.bundle.schema import text_of
 from edgehone.cli.main import main
 from edgehone.serve.state import state_folder
 from tests.finished import Finished, list_again
@@ -71,7 +72,7 @@ def test_foreign_bundles(spoiled: Path, tmp_path: Path, capsys: pytest.CaptureFi
     assert "tensorrt" in refused(capsys, spoiled, "--port", 0)
     change(spoiled, recipe=recipe)
     manifest = json.loads((spoiled / "manifest.json").read_text())
-    (spoiled / "manifest.json").write_text(json.dumps({**manifest, "schema": 1000}))
+    (spoiled / "manifest.json").write_text(text_of({**manifest, "schema": 1000}))
     assert "has schema 1000" in refused(capsys, spoiled, "--port", 0)
 
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from edgehone.attestation.certificate import (
     BILL_OF_MATERIALS,
@@ -86,7 +86,7 @@ def verify_bundle(bundle: Path, key: VerificationKey | None = None) -> Verified:
         _refuse(bundle, [unsigned, *files.problems], hint="edgehone certify BUNDLE --key FILE")
     # The signature is checked first, so that little of an untrusted bundle is parsed.
     signed_by = _check_signature(bundle, key, digests, files) if is_signed else None
-    opened = read(bundle)
+    opened = _read(bundle, files)
     return _verified(opened, key, digests, files, signed_by)
 
 
@@ -97,7 +97,7 @@ def verify_documents(folder: Path, key: VerificationKey | None = None) -> tuple[
     signature agree on. Raises NotVerified if the documents do not belong together.
     """
     files = read_files(folder)
-    opened = read(folder)
+    opened = _read(folder, files)
     named = dict(opened.manifest.files)
     if CERTIFICATE in files.digests:  # it also names the evidence of the checks, which the manifest does not
         named = subjects_of(_read_json(folder / CERTIFICATE)) | named
@@ -105,6 +105,14 @@ def verify_documents(folder: Path, key: VerificationKey | None = None) -> tuple[
     is_signed = SIGNATURE in files.digests
     signed_by = _check_signature(folder, key, digests, files) if is_signed else None
     return _verified(opened, key, digests, files, signed_by), digests
+
+
+def _read(folder: Path, files: Files) -> Bundle:
+    """Return a bundle whose files were read. Raises NotVerified if its manifest or its decision is none."""
+    try:
+        return read(folder)
+    except InputError as error:
+        _refuse(folder, [*files.problems, error.message], hint=error.hint)
 
 
 def _verified(
@@ -164,7 +172,7 @@ def _check_manifest(bundle: Bundle, digests: Mapping[str, str], files: Files, *,
         and needed not in digests
         and any(name.partition("/")[0] in needs for name in digests)
     ]
-    differing = compare(listed, bundle.manifest.files, bundle.path / MANIFEST, needs_digest=alone)
+    differing = compare(listed, bundle.manifest.files, bundle.path / MANIFEST, strict=alone)
     if problems := [*files.problems, *needed, *map(shown, differing)]:
         _refuse(bundle.path, problems)
 
@@ -220,6 +228,6 @@ def _read_json(path: Path) -> Any:
         raise NotVerified(f"{path} cannot be read: {error}", hint=_HINT) from error
 
 
-def _refuse(bundle: Path, problems: Sequence[str], hint: str = _HINT) -> None:
+def _refuse(bundle: Path, problems: Sequence[str], hint: str | None = _HINT) -> NoReturn:
     more = f", and {len(problems) - 3} more" if len(problems) > 3 else ""
     raise NotVerified(f"{bundle} is refused: {'; '.join(problems[:3])}{more}", hint=hint)

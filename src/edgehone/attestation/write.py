@@ -133,7 +133,7 @@ def _unchanged(bundle: Path) -> tuple[Bundle, dict[str, str]]:
     listed = {name: digest for name, digest in digests.items() if name != MANIFEST}
     if problems := [
         *files.problems,
-        *compare(listed, opened.manifest.files, bundle / MANIFEST, needs_digest=False),
+        *compare(listed, opened.manifest.files, bundle / MANIFEST, strict=False),
     ]:
         raise InputError(
             f"{bundle} cannot be certified: {'; '.join(problems[:3])}",

@@ -92,6 +92,11 @@ def digest_of(manifest: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def text_of(document: Any) -> str:
+    """Return the text of a document of a bundle or package, of which each byte counts. Raises ValueError for NaN."""
+    return json.dumps(document, indent=1, allow_nan=False) + "\n"
+
+
 def read_manifest(data: Any, path: Path | str, salvage: Salvage | None = None) -> Manifest:
     """Return the manifest in `data`, parsed from the file at `path`.
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from edgehone.bundle.read import Bundle
-from edgehone.bundle.schema import LARGEST, MANIFEST, digest_of, is_certification
+from edgehone.bundle.schema import LARGEST, MANIFEST, digest_of, is_certification, text_of
 from edgehone.core.errors import InputError
 from edgehone.core.files import read_limited
 from edgehone.model.digest import digest_folder
@@ -20,8 +20,9 @@ def verify(bundle: Bundle) -> list[str]:
     """Return what differs from what was written: each file that is missing, changed or added. Empty if none is.
 
     Files that certification added are no difference; `attestation.verify` verifies those.
-    The manifest, which lists the digests of the other files, is verified by the digest of its own content in it. That
-    shows damage and edits, not an intention to deceive: whoever edits the manifest can write a matching digest.
+    The manifest, which lists the digests of the other files, is verified by the digest of its own content in it, and
+    must be spelled as edgehone writes it: no other spaces, no key twice. That shows damage and edits, not an intention
+    to deceive: whoever edits the manifest can write a matching digest.
     """
     return differences(bundle.path, bundle.manifest.files)
 
@@ -62,17 +63,17 @@ def differences(
             if not is_certification(name)
         }
         digests.pop(MANIFEST, None)
-    return compare(digests, listed, folder / MANIFEST, needs_digest=not only)
+    return compare(digests, listed, folder / MANIFEST, strict=not only)
 
 
 def compare(
-    digests: Mapping[str, str], listed: Mapping[str, str], manifest: Path, *, needs_digest: bool = True
+    digests: Mapping[str, str], listed: Mapping[str, str], manifest: Path, *, strict: bool = True
 ) -> list[str]:
     """Return what differs between the `digests` of files and those `listed` in the file `manifest`, and in that file.
 
-    `needs_digest`: a manifest without a digest of its own is a difference.
+    `strict`: so is a manifest without a digest of its own, or in another spelling than edgehone's (`text_of`).
     """
-    problems = _manifest_problems(manifest, needs_digest=needs_digest)
+    problems = _manifest_problems(manifest, strict=strict)
     problems += [f"{name} is missing" for name in listed if name not in digests]
     problems += [
         f"{name} was changed" for name in listed if name in digests and digests[name] != listed[name]
@@ -80,9 +81,12 @@ def compare(
     return problems + [f"{name} was added" for name in digests if name not in listed]
 
 
-def _manifest_problems(path: Path, *, needs_digest: bool) -> list[str]:
+def _manifest_problems(path: Path, *, strict: bool) -> list[str]:
     try:
-        data = json.loads(read_limited(path, LARGEST))
+        content = read_limited(path, LARGEST)
+        data = json.loads(content)
+        digest = digest_of(data) if isinstance(data, Mapping) else ""
+        is_spelled = not strict or content == text_of(data).encode()
     except (OSError, ValueError, RecursionError):
         return [f"{path.name} cannot be read"]
     if not isinstance(data, Mapping):
@@ -90,5 +94,8 @@ def _manifest_problems(path: Path, *, needs_digest: bool) -> list[str]:
     if "digest" not in data:
         # Manifests of earlier versions have none; their bundles still run.
         missing = f"{path.name} has no digest of its own, so a change of it could not be seen"
-        return [missing] if needs_digest else []
-    return [] if data["digest"] == digest_of(data) else [f"{path.name} was changed"]
+        return [missing] if strict else []
+    if data["digest"] != digest:
+        return [f"{path.name} was changed"]
+    # The digest is about what was parsed, which spaces and the first of two equal keys are not in.
+    return [] if is_spelled else [f"{path.name} was written again by another program"]

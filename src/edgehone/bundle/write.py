@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import json
 import os
 import shlex
 import shutil
@@ -13,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from edgehone.bundle.schema import DECISION, MANIFEST, REPORT, Manifest, evidence_folder
+from edgehone.bundle.schema import DECISION, MANIFEST, REPORT, Manifest, evidence_folder, text_of
 from edgehone.core.errors import InputError, SetupError
 from edgehone.decision.decision import Decision
 from edgehone.model.digest import digest_folder
@@ -199,4 +198,4 @@ def _exchange(first: Path, second: Path) -> bool:
 
 
 def _write_json(path: Path, data: Any) -> None:
-    path.write_text(json.dumps(data, indent=1, allow_nan=False) + "\n", "utf-8")
+    path.write_text(text_of(data), "utf-8")

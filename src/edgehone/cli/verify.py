@@ -5,7 +5,8 @@ With --key or --certificate-chain the bundle must be signed by that key or with 
 certificate and signature, which shows damage, but not who signed.
 
 Exit code 0: verified. 1: refused, with the names of files that were changed, added, removed, renamed or linked, or with
-what is wrong with the signature, the key, the certificate or the verdicts. 2: no bundle or no key is there.
+what is wrong with the signature, the key, the certificate, the verdicts or the text of a document. 2: there is no
+bundle or package, or no key.
 """
 
 from __future__ import annotations

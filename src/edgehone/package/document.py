@@ -18,6 +18,7 @@ from edgehone.bundle.schema import (
     SIGNATURE,
     VERDICTS,
     digest_of,
+    text_of,
 )
 from edgehone.core import typed_json
 from edgehone.core.errors import InputError
@@ -79,8 +80,7 @@ class Package:
 
     def write(self, folder: Path) -> None:
         """Write package.json into a folder."""
-        text = json.dumps(self.to_json(), indent=1, allow_nan=False) + "\n"
-        (folder / PACKAGE).write_text(text, "utf-8")
+        (folder / PACKAGE).write_text(text_of(self.to_json()), "utf-8")
 
 
 def documents_of(bundle: Bundle) -> list[str]:
