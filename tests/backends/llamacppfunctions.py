@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from edgehone.backends.llamacpp import backend, build
+from edgehone.backends.llamacpp import backend
 from edgehone.backends.llamacpp import original as gguf
+from edgehone.backends.llamacpp.tools import ARTIFACT, toolchain_of
 from edgehone.backends.sessions import WorkerJob
 from edgehone.core.errors import EdgehoneError
 from edgehone.worker.chat_template import read_template, special_tokens
@@ -80,7 +81,7 @@ def refusals(job: WorkerJob) -> dict[str, Any]:
 
 def damaged(job: WorkerJob) -> None:
     """Open what is no GGUF file."""
-    (job.out / build.ARTIFACT).write_bytes(b"GGUF" + bytes(64))
+    (job.out / ARTIFACT).write_bytes(b"GGUF" + bytes(64))
     backend.open_session(job.out, {}, job)
 
 
@@ -211,7 +212,7 @@ def decoded(job: WorkerJob) -> dict[str, Any]:
 
     from edgehone.backends.llamacpp import codes
 
-    sys.path.insert(0, str(build.tools(job).convert().parent / "gguf-py"))
+    sys.path.insert(0, str(toolchain_of(job).convert().parent / "gguf-py"))
     import gguf as library
 
     found = {}

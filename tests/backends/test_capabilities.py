@@ -19,7 +19,7 @@ from edgehone.backends.capabilities import (
     capability,
     require,
 )
-from edgehone.backends.llamacpp.build import ARTIFACT
+from edgehone.backends.llamacpp.tools import ARTIFACT
 from edgehone.backends.null import backend as null
 from edgehone.backends.null.session import NullSession
 from edgehone.backends.sessions import ConcurrentSession

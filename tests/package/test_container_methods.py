@@ -11,7 +11,8 @@ METHODS = "edgehone.package.targets.container.methods"
 POINT = (
     "from dataclasses import dataclass\n@dataclass(frozen=True)\nclass Point:\n    x: int\n    y: int = 2\n"
 )
-USE = f"from pathlib import Path; import sys; from {METHODS} import use; use(Path(sys.argv[1]));"
+USE = "import dataclasses, sys; from edgehone.package.targets.container.modules import use_methods; "
+USE += "use_methods(dataclasses, sys.argv[1]);"
 SHOW = "import point; one = point.Point(1); print(one, one == point.Point(1), one in {point.Point(1)})"
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 
 
 def suggest(word: object, known: Iterable[str], then: str | None = None, *, cutoff: float = 0.6) -> str:
@@ -12,6 +11,8 @@ def suggest(word: object, known: Iterable[str], then: str | None = None, *, cuto
     The question is left out if no known name is similar: difflib's ratio of matching characters, from 0 to 1, must
     be at least `cutoff`. `then` replaces the list of known names; "" leaves it out.
     """
+    from difflib import get_close_matches  # only mistakes need it
+
     names = list(known)
     close = get_close_matches(str(word), names, n=1, cutoff=cutoff)
     rest = f"known: {', '.join(names)}" if then is None else then

@@ -20,10 +20,7 @@ from edgehone.execution.job import Input, Job
 from edgehone.execution.threads import (
     threads_of,
 )
-from edgehone.inference.media_samples import are_media, write_arrays
 from edgehone.inference.sampling import SamplingOptions, settings
-from edgehone.inputs import sample_arrays, samples
-from edgehone.inputs.axes import Axes
 from edgehone.worker.chat_template import read_template
 
 GREEDY_OR_STATED = SamplingOptions()
@@ -91,6 +88,9 @@ def infer(
     samples (`files`). Raises InputError for a bundle that generates text, for samples that do not fit the graph, or an
     output that cannot be written; JobError if the backend fails.
     """
+    # A server, which starts sooner without them, imports this module for other functions.
+    from edgehone.inference.media_samples import are_media, write_arrays
+
     if bundle.manifest.kind != "graph":
         raise InputError(
             f"{bundle.path} generates text", hint=f'edgehone run {bundle.path} --prompt "Once upon a time"'
@@ -111,6 +111,9 @@ def infer(
 
 
 def _infer(bundle: Bundle, path: Path, output: Path, on_progress: Callable[[str], None]) -> dict[str, Any]:
+    from edgehone.inputs import sample_arrays, samples
+    from edgehone.inputs.axes import Axes
+
     if not path.is_file():
         raise InputError(
             why_absent(path, f"no such file: {path}"), hint="give FILE.npz with an array for each input"

@@ -22,8 +22,8 @@ from edgehone.attestation.envelope import seal
 from edgehone.attestation.keys import SigningKey
 from edgehone.attestation.statement import signature_statement
 from edgehone.backends import registry
-from edgehone.backends.llamacpp.build import ARTIFACT
 from edgehone.backends.llamacpp.runner.machines import machine_of
+from edgehone.backends.llamacpp.tools import ARTIFACT
 from edgehone.bundle.schema import DECISION, MANIFEST, SIGNATURE, Manifest, read_manifest
 from edgehone.bundle.write import replace_bundle
 from edgehone.core.absence import why_absent

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import replace
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from starlette.requests import Request
@@ -16,7 +16,6 @@ from starlette.responses import Response
 
 from edgehone.core.distributions import version
 from edgehone.core.errors import EdgehoneError, InputError, JobError
-from edgehone.serve.admin import Admin
 from edgehone.serve.admission import Full, TooLate
 from edgehone.serve.application import Application, Route
 from edgehone.serve.dashboard.routes import Dashboard
@@ -39,6 +38,9 @@ from edgehone.serve.record import KEY
 from edgehone.serve.served import Served
 from edgehone.serve.status import status_of
 from edgehone.serve.watching import Watching
+
+if TYPE_CHECKING:
+    from edgehone.serve.admin import Admin
 
 
 def build(

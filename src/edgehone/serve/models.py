@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from edgehone.attestation.keys import VerificationKey
 from edgehone.bundle.read import Bundle
-from edgehone.serve.runtime import check_settings
 from edgehone.serve.served import Limits, Served, ServedLanguage, read_language
 from edgehone.serve.trust import trusted
 
@@ -28,7 +27,10 @@ def read_served(
     With a `key` it must be signed by whom the key accepts, and approved. Raises InputError for a bundle that is not
     approved, changed, or of a kind that is not served, and for settings that its backend does not take.
     """
-    check_settings(bundle, limits.settings)
+    if limits.settings:
+        from edgehone.serve.runtime import check_settings
+
+        check_settings(bundle, limits.settings)
     found = trusted(bundle.path, key, on_progress)
     served = _read_graph if bundle.manifest.kind == "graph" else read_language
     return replace(served(bundle, name, limits, on_progress), trusted=found, limits=limits)

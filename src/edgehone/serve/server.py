@@ -16,7 +16,6 @@ from starlette.types import ASGIApp
 from edgehone.bundle.read import read
 from edgehone.core.errors import JobError, SetupError
 from edgehone.execution.time_slice import shorten_slice
-from edgehone.serve.admin import Admin, AdminRules
 from edgehone.serve.alerts import Alerts, Make
 from edgehone.serve.app import answering, build
 from edgehone.serve.application import Application
@@ -36,6 +35,7 @@ from edgehone.serve.takeover import LINGER_SECONDS, take_connections
 from edgehone.serve.watching import Watching, WatchRules, watch
 
 if TYPE_CHECKING:
+    from edgehone.serve.admin import Admin, AdminRules
     from edgehone.serve.infer.grpc.server import GrpcServer
     from edgehone.serve.rollout.rollouts import Rollouts
 
@@ -83,7 +83,7 @@ async def serve(
         alerts = Alerts(models.by_name, watching, running.alerts)
         watching.operations.extend(alerts.operations())
         watching.background.append(alerts.run)
-    admin = Admin(models, running.admin, say) if running.admin else None
+    admin = _admin(models, running.admin, say) if running.admin else None
     also = list(_operators(models, watching, drift, running.admin)) if running.admin else []
     rollouts = _rollouts(models, watching, running.admin, also) if running.admin else None
     first = _First(models)
@@ -157,10 +157,17 @@ class _First:
             raise
 
 
+def _admin(models: Models, rules: AdminRules, say: Callable[[str], None]) -> Admin:
+    """Return the routes of operators. What only they need is not imported without their keys."""
+    from edgehone.serve.admin import Admin
+
+    return Admin(models, rules, say)
+
+
 def _operators(
     models: Models, watching: Watching, drift: DriftObserver, rules: AdminRules
 ) -> Sequence[Operation]:
-    """Return the operations beside those that change bundles. What only operators need is not imported without them."""
+    """Return the operations beside those that change bundles."""
     from edgehone.serve.admin_watch import AdminWatch
     from edgehone.serve.drift.admin import AdminDrift
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgehone.backends.llamacpp.adapter import ADAPTER
-from edgehone.backends.llamacpp.build import ARTIFACT, facts, tools
+from edgehone.backends.llamacpp.build import facts
+from edgehone.backends.llamacpp.tools import ARTIFACT, toolchain_of
 from edgehone.backends.sessions import WorkerJob
 from edgehone.core.errors import JobError
 from edgehone.formats.gguf import read_header
@@ -78,7 +79,7 @@ class _Converter:
     """llama.cpp's converter of the base's architecture, for the names and the rows of single tensors."""
 
     def __init__(self, job: WorkerJob, base: Path) -> None:
-        script = tools(job).convert()
+        script = toolchain_of(job).convert()
         sys.path[:0] = [str(script.parent), str(script.parent / "gguf-py")]
         import gguf
         from conversion import ModelBase, ModelType, get_model_architecture, get_model_class

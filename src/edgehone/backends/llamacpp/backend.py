@@ -21,12 +21,11 @@ from edgehone.backends.base import (
     Support,
     TunableSetting,
 )
-from edgehone.backends.llamacpp import build, offload, operators, vision_families
 from edgehone.backends.llamacpp import devices as llamacpp_devices
+from edgehone.backends.llamacpp import offload, vision_families
 from edgehone.backends.llamacpp import recipes as llamacpp_recipes
-from edgehone.backends.sessions import (
-    WorkerJob,
-)
+from edgehone.backends.llamacpp.tools import ARTIFACT, PROJECTOR, toolchain_of
+from edgehone.backends.sessions import OperatorTime, WorkerJob
 from edgehone.backends.shared.tunable_settings import PREFIX_CACHE
 from edgehone.device.facts import Device
 from edgehone.model.encoder_decoder import SPEECH, TASKS, TEXT
@@ -42,10 +41,9 @@ if TYPE_CHECKING:
 
 devices = llamacpp_devices.devices
 device_recipes = offload.device_recipes
-operator_times = operators.operator_times
 
 NAME = "llamacpp"
-ARTIFACT_FILE = build.ARTIFACT
+ARTIFACT_FILE = ARTIFACT
 REFERENCE = False
 NEEDS = Needs(
     lock=Path(__file__).with_name("lock.txt"),
@@ -283,28 +281,25 @@ def open_session(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) ->
     gpu_layers (how many layers are on it; default: all).
     Raises EdgehoneError with libllama's message if it cannot be loaded.
     """
-    from edgehone.backends.llamacpp.build import ARTIFACT, tools
     from edgehone.backends.llamacpp.session import LlamaSession
 
-    library = tools(job).binding()
+    library = toolchain_of(job).binding()
     return LlamaSession(library, artifact / ARTIFACT, settings, job.threads)
 
 
 def open_runtime_tokenizer(artifact: Path, job: WorkerJob) -> Vocabulary:
     """Load the vocabulary of artifact/model.gguf without its weights (worker side)."""
-    from edgehone.backends.llamacpp.build import ARTIFACT, tools
     from edgehone.backends.llamacpp.vocabulary import Vocabulary
 
-    return Vocabulary(tools(job).binding(), artifact / ARTIFACT)
+    return Vocabulary(toolchain_of(job).binding(), artifact / ARTIFACT)
 
 
 def open_engine(artifact: Path, settings: Mapping[str, Any], job: WorkerJob, places: int) -> LlamaEngine:
     """Start llama.cpp's own server for several requests at the same time (worker side)."""
-    from edgehone.backends.llamacpp.build import ARTIFACT, tools
     from edgehone.backends.llamacpp.engine import LlamaEngine, command_line
     from edgehone.backends.shared.kv_budget import context_of
 
-    program = tools(job).tool("llama-server")
+    program = toolchain_of(job).tool("llama-server")
     context = context_of(job.args.get("context"), places)
     command = command_line(program, artifact / ARTIFACT, settings, job.threads, places, context)
     return LlamaEngine(command, job.out, context, context * places, job.args["channel"])
@@ -312,27 +307,33 @@ def open_engine(artifact: Path, settings: Mapping[str, Any], job: WorkerJob, pla
 
 def start_runtime(kind: Literal["language", "graph"], job: WorkerJob) -> None:
     """Load and start libllama without a model (worker side)."""
-    from edgehone.backends.llamacpp.build import tools
 
-    tools(job).binding().llama_backend_init()
+    toolchain_of(job).binding().llama_backend_init()
 
 
 def open_vision(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) -> LlamaVision:
     """Load artifact/model.gguf and the vision encoder artifact/mmproj.gguf (worker side)."""
-    from edgehone.backends.llamacpp.build import ARTIFACT, PROJECTOR, tools
     from edgehone.backends.llamacpp.vision import LlamaVision
 
-    toolchain = tools(job)
+    toolchain = toolchain_of(job)
     libraries = toolchain.binding(), toolchain.vision_binding()
     return LlamaVision(libraries, artifact / ARTIFACT, artifact / PROJECTOR, settings, job.threads)
 
 
+def operator_times(
+    artifact: Path, settings: Mapping[str, Any], job: WorkerJob, **request: Any
+) -> list[OperatorTime]:
+    """Profile one request (worker side). Raises InputError for an encoder, which has another kind of context."""
+    from edgehone.backends.llamacpp import operators
+
+    return operators.operator_times(artifact, settings, job, **request)
+
+
 def open_routing(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) -> RoutingSession:
     """Load artifact/model.gguf in a session that reports the experts libllama chooses (worker side)."""
-    from edgehone.backends.llamacpp.build import ARTIFACT, tools
     from edgehone.backends.llamacpp.routing import RoutingSession
 
-    return RoutingSession(tools(job).binding(), artifact / ARTIFACT, settings, job.threads)
+    return RoutingSession(toolchain_of(job).binding(), artifact / ARTIFACT, settings, job.threads)
 
 
 def open_graph(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) -> EncoderSession:
@@ -340,8 +341,7 @@ def open_graph(artifact: Path, settings: Mapping[str, Any], job: WorkerJob) -> E
 
     settings: positions (the model type). Raises EdgehoneError with libllama's message if it cannot be loaded.
     """
-    from edgehone.backends.llamacpp.build import ARTIFACT, tools
     from edgehone.backends.llamacpp.encoder import EncoderSession
 
-    library = tools(job).binding()
+    library = toolchain_of(job).binding()
     return EncoderSession(library, artifact / ARTIFACT, settings, job.threads)

@@ -16,7 +16,7 @@ from typing import Any
 from edgehone.backends.llamacpp import convert_any_tokenizer, gptq_work, lowered, mixed_precision
 from edgehone.backends.llamacpp.speculation import DRAFT
 from edgehone.backends.llamacpp.tensor_types import expert_types, tensor_types, weights
-from edgehone.backends.llamacpp.tools import Toolchain
+from edgehone.backends.llamacpp.tools import ARTIFACT, PROJECTOR, toolchain_of
 from edgehone.backends.sessions import (
     WorkerJob,
 )
@@ -25,8 +25,6 @@ from edgehone.backends.shared.plain_checkpoint import plain_checkpoint
 from edgehone.core.errors import JobError, TextError
 from edgehone.formats.gguf import read_header
 
-ARTIFACT = "model.gguf"
-PROJECTOR = "mmproj.gguf"
 IMATRIX = "imatrix.gguf"
 
 # Tokens per chunk of llama-imatrix: its default, if the text and the model's context are long enough.
@@ -65,7 +63,13 @@ def _convert(job: WorkerJob, out: Path, *options: str) -> dict[str, Any]:
     # With an adapter that is kept apart, `model` is the merged one, and the base alone is converted.
     folder = job.inputs["base"] if "base" in job.inputs else job.inputs["model"]
     with plain_checkpoint(folder, job.out / ".checkpoint") as model:
-        command = [sys.executable, convert_any_tokenizer.__file__, tools(job).convert(), model, *options]
+        command = [
+            sys.executable,
+            convert_any_tokenizer.__file__,
+            toolchain_of(job).convert(),
+            model,
+            *options,
+        ]
         command += ["--outtype", job.args.get("outtype", "f16"), "--outfile", out]
         _run(job, "convert", command, job.out, total=_PER_CENT)
     return facts(out)
@@ -84,7 +88,7 @@ def imatrix(job: WorkerJob) -> dict[str, Any]:
     if parameters > gptq_work.ALL_UP_TO:
         tokens = min(tokens, max(gptq_work.calibration_tokens(parameters), chunk))
     # Run in the text's folder: the tool writes the path it is given into the file, which must not depend on the folder.
-    command = [tools(job).tool("llama-imatrix"), "-m", job.inputs["converted"] / ARTIFACT]
+    command = [toolchain_of(job).tool("llama-imatrix"), "-m", job.inputs["converted"] / ARTIFACT]
     command += ["-f", "calibration.txt", "-o", job.out / IMATRIX, "-c", chunk, "-b", chunk, "-ub", chunk]
     # On the CPU only, so that the artifact does not depend on the accelerators of this llama.cpp.
     command += ["-t", job.threads, "--no-ppl", "--device", "none", "--chunks", max(tokens // chunk, 1)]
@@ -119,7 +123,7 @@ def quantize(job: WorkerJob) -> dict[str, Any]:
     mix `mix`: the assignment and where the file differs. They are read from the file, since llama-quantize silently
     substitutes a type if rows do not fit the block size.
     """
-    command: list[Any] = [tools(job).tool("llama-quantize")]
+    command: list[Any] = [toolchain_of(job).tool("llama-quantize")]
     cwd = job.out
     if "imatrix" in job.inputs:
         # The tool writes this path into the file too.
@@ -161,7 +165,7 @@ def link_original(job: WorkerJob) -> dict[str, Any]:
     out, model = job.out / ARTIFACT, job.inputs["model"]
     if is_split(model):
         # Not resolved: the tool finds the other files by this name, and in the hub's cache a link has another one.
-        command = [tools(job).tool("llama-quantize"), model.absolute(), out, "COPY"]
+        command = [toolchain_of(job).tool("llama-quantize"), model.absolute(), out, "COPY"]
         _run(job, "quantize", command, job.out)
     else:
         out.symlink_to(model.resolve())
@@ -171,11 +175,6 @@ def link_original(job: WorkerJob) -> dict[str, Any]:
 def is_split(path: Path) -> bool:
     """Return whether a GGUF file is one of several of a model, by its name."""
     return _PART.search(path.name) is not None
-
-
-def tools(job: WorkerJob) -> Toolchain:
-    """Return the job's toolchain. Raises SetupError if it has none."""
-    return Toolchain.at(job.toolchain)
 
 
 def facts(path: Path) -> dict[str, Any]:

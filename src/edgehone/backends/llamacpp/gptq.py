@@ -20,9 +20,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgehone.backends.llamacpp import descent, mixed_precision
-from edgehone.backends.llamacpp.build import ARTIFACT, facts, tools
+from edgehone.backends.llamacpp.build import facts
 from edgehone.backends.llamacpp.codes import LAYOUTS, codes, grid, with_codes
 from edgehone.backends.llamacpp.gptq_work import SHARE, SWEEPS, WINDOW, calibration_tokens, is_thorough
+from edgehone.backends.llamacpp.tools import ARTIFACT, toolchain_of
 from edgehone.backends.pytorch import streamed
 from edgehone.backends.sessions import (
     WorkerJob,
@@ -184,7 +185,7 @@ class _Target:
     @classmethod
     def open(cls, job: WorkerJob, path: Path, parameters: int) -> _Target:
         """Open out/model.gguf for writing, and the converted file for reading."""
-        name_of = mixed_precision.names(tools(job), read_header(path))
+        name_of = mixed_precision.names(toolchain_of(job), read_header(path))
         import gguf
 
         target = gguf.GGUFReader(path, "r+")

@@ -28,11 +28,11 @@ def operator_times(
     artifact: Path, settings: Mapping[str, Any], job: WorkerJob, **request: Any
 ) -> list[OperatorTime]:
     """Profile one request. Raises InputError for an encoder, which has another kind of context."""
-    from edgehone.backends.llamacpp.build import ARTIFACT, tools
+    from edgehone.backends.llamacpp.tools import ARTIFACT, toolchain_of
 
     if "prompt" not in request:
         raise InputError("the llamacpp backend does not profile operators of encoders")
-    session = OperatorSession(tools(job).binding(), artifact / ARTIFACT, settings, job.threads)
+    session = OperatorSession(toolchain_of(job).binding(), artifact / ARTIFACT, settings, job.threads)
     times = session.times(request["prompt"], request["generated"])
     session.close()
     return times

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgehone.backends.base import EFFORTS, Recipe, TunableSetting
-from edgehone.backends.llamacpp import gptq_work, lowered, vision_families
+from edgehone.backends.llamacpp import gptq_work, vision_families
 from edgehone.backends.shared.tunable_settings import Kind, settings_from_table
 from edgehone.device.facts import Device
 from edgehone.model.info import ModelInfo
@@ -163,6 +163,8 @@ def gguf_recipes(model: ModelInfo) -> list[Recipe]:
     why = "the unchanged GGUF file: exact, verified by the parity check"
     recipes = [Recipe(NAME, "as-is", build, effort="quick", exact=True, why=why, bits=file_bits(model))]
     if low_precision_types(model):
+        from edgehone.backends.llamacpp import lowered
+
         return recipes + lowered.recipes(model, _table("lower"))
     # Norms and biases are in F32 whatever the type of the matrices.
     types = set(model.dtypes) - _INTEGERS

@@ -13,8 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgehone.backends.llamacpp.toolchain import CONVERTER
+from edgehone.backends.sessions import WorkerJob
 from edgehone.core.errors import SetupError
+
+# The files of an artifact: the model, and the picture encoder of a vision-language model.
+ARTIFACT = "model.gguf"
+PROJECTOR = "mmproj.gguf"
 
 _LIBRARIES = ("libllama.so", "libllama.dylib", "llama.dll")
 _VISION = ("libmtmd.so", "libmtmd.dylib", "mtmd.dll")
@@ -45,6 +49,8 @@ class Toolchain:
 
     def convert(self) -> Path:
         """Return the path of convert_hf_to_gguf.py. Raises SetupError if it or a package it imports is missing."""
+        from edgehone.backends.llamacpp.toolchain import CONVERTER
+
         bases = [self.folder / "convert", self.folder, self.folder.parent, self.folder.parent.parent]
         script = self._first([base / CONVERTER[0] for base in bases], CONVERTER[0])
         for name in CONVERTER[1:]:
@@ -91,3 +97,8 @@ class Toolchain:
                 return path
         searched = ", ".join(dict.fromkeys(str(path.parent) for path in paths))
         raise SetupError(f"no {what} in {self.folder} (searched {searched})", hint=_HINT)
+
+
+def toolchain_of(job: WorkerJob) -> Toolchain:
+    """Return the job's toolchain. Raises SetupError if it has none."""
+    return Toolchain.at(job.toolchain)

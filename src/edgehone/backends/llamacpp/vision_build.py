@@ -14,7 +14,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from edgehone.backends.llamacpp.build import ARTIFACT, PROJECTOR, facts, tools
+from edgehone.backends.llamacpp.build import facts
+from edgehone.backends.llamacpp.tools import ARTIFACT, PROJECTOR, toolchain_of
 from edgehone.backends.sessions import (
     WorkerJob,
 )
@@ -88,7 +89,7 @@ def projector(job: WorkerJob) -> dict[str, Any]:
 
     Facts: tensor_types, bytes. Raises JobError for a feature layer that llama.cpp does not support.
     """
-    sys.path.insert(0, str(tools(job).convert().parent / "gguf-py"))
+    sys.path.insert(0, str(toolchain_of(job).convert().parent / "gguf-py"))
     import gguf
     import numpy as np
 

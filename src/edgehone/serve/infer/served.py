@@ -12,7 +12,6 @@ from edgehone.bundle.read import Bundle
 from edgehone.core.errors import InputError
 from edgehone.execution.job import Input, Job
 from edgehone.inference.run_bundle import job_of, tokenizer_input
-from edgehone.inputs import samples
 from edgehone.inputs.axes import Axes
 from edgehone.model import info
 from edgehone.model.embedding import Embedding
@@ -137,6 +136,8 @@ def _embedding(
 
 def _inputs(bundle: Bundle, question: Mapping[str, NDArray[Any]]) -> tuple[info.Tensor, ...]:
     """Return the graph's inputs; of one whose file states no shape, the rank of the canary's."""
+    from edgehone.inputs import samples  # which only graphs need
+
     stated = tuple(samples.tensor(one) for one in bundle.manifest.inputs)
     if other := [one for one in stated if one.dtype not in DATATYPES]:
         raise InputError(
@@ -153,6 +154,8 @@ def _outputs(bundle: Bundle, answer: Mapping[str, NDArray[Any]], axes: Axes) -> 
 
     Sizes that may differ from request to request are then free.
     """
+    from edgehone.inputs import samples  # which only graphs need
+
     stated = {one["name"]: samples.tensor(one) for one in bundle.decision.model.get("outputs", ())}
     found = []
     for name, array in answer.items():

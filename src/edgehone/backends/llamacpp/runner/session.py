@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from edgehone.backends.llamacpp.build import ARTIFACT
+from edgehone.backends.llamacpp.tools import ARTIFACT
 from edgehone.core.errors import EdgehoneError
 
 if TYPE_CHECKING:

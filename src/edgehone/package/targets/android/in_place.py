@@ -18,10 +18,10 @@ def answers(job: WorkerJob) -> dict[str, Any]:
     args: offset (bytes), settings, prompts (lists of ids), count (the most tokens of an answer), eos (ids that end an
     answer). inputs: package (the file). Returns answers (lists of ids).
     """
-    from edgehone.backends.llamacpp.build import tools
     from edgehone.backends.llamacpp.session import LlamaSession
+    from edgehone.backends.llamacpp.tools import toolchain_of
 
-    library = _InPlace(tools(job).binding(), job.args["offset"])
+    library = _InPlace(toolchain_of(job).binding(), job.args["offset"])
     settings = {name: value for name, value in job.args["settings"].items() if name != "load"}
     session = LlamaSession(library, job.inputs["package"], settings, job.threads)
     found = [session.generate(prompt, job.args["count"]).ids for prompt in job.args["prompts"]]

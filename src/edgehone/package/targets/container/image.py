@@ -30,6 +30,7 @@ from edgehone.package.targets.container.debian import USER
 from edgehone.package.targets.container.program import (
     HOME,
     LLAMA,
+    STORED,
     Program,
     site_packages,
     write_edgehone,
@@ -127,9 +128,9 @@ def program_layer(
     program = write_program(tree, wanted.backend, wanted.arch, options, tell)
     _check_glibc(base, glibc.needed_by(tree), "llama.cpp")
     compiled = Compiled(
-        [f"{site_packages(base)}/edgehone"],
+        [f"{site_packages(base)}/{one}" for one in ("edgehone", STORED)],
         compiler_for(store, base, wanted.arch, tell),
-        methods_command() if runs_here(wanted.arch) else (),
+        methods_command(wanted.backend) if runs_here(wanted.arch) else (),
     )
     return layer(store, parent, tree, wanted.arch, compiled), program
 
@@ -153,9 +154,11 @@ def layer(store: Store, parent: str, tree: Path, arch: str, compiled: Compiled) 
     return image
 
 
-def methods_command() -> list[str]:
-    """Return the command that compiles the methods of dataclasses in the image."""
-    return [f"/{HOME}/bin/python", "-I", "-m", methods.__name__, f"/{HOME}/methods.bin", *methods.MODULES]
+def methods_command(backend: str) -> list[str]:
+    """Return the command that compiles the methods of dataclasses in the image, and gathers its bytecode."""
+    own = [one for some in registry.load(backend).NEEDS.engine.values() for one in some]
+    modules = [*methods.MODULES, *(one for one in own if one.startswith("edgehone."))]
+    return [f"/{HOME}/bin/python", "-I", "-m", methods.__name__, f"/{HOME}/methods.bin", *modules]
 
 
 def final_image(store: Store, parent: str, arch: str, final: Final, image: str) -> None:

@@ -23,6 +23,9 @@ from edgehone.package.targets.container.llama import folder_of
 HOME: Final = "opt/edgehone"
 LLAMA: Final = "opt/llama.cpp"
 _HERE = Path(__file__).parent
+# The module of the image that `modules.py` is copied to, and what every process of the image does with it at its start.
+STORED: Final = "edgehone_modules"
+_AT_START: Final = f"import {STORED}; {STORED}.use()\n"
 # Models and texts that ship with edgehone.
 _EXAMPLES = ("demo-model", "digits", "texts")
 _MACHINES: Final[Mapping[int, str]] = {62: "amd64", 183: "arm64"}  # e_machine of ELF
@@ -73,6 +76,9 @@ def write_edgehone(tree: Path, base: Base) -> None:
     for name in ("METADATA", "entry_points.txt"):
         (notes / name).write_text(own.read_text(name) or "", "utf-8")
     shutil.copyfile(_HERE / "start.py", tree / HOME / "start.py")
+    (place / STORED).mkdir()
+    shutil.copyfile(_HERE / "modules.py", place / STORED / "__init__.py")
+    (place / f"{STORED}.pth").write_text(_AT_START, "utf-8")
 
 
 def write_program(

@@ -4,9 +4,8 @@
     start.py probe         exit code 0 if the server answers /healthz, else 1: a health check
     start.py ready         the same with /readyz: the model answers as it did when it was proven
 
-It lies beside cpu.json (the instruction sets that the programs of the image need) and methods.bin (`methods.py`). A
-public key that is mounted at /etc/edgehone/key.pem, or key.pem beside it, makes it serve only bundles that this key has
-signed.
+It lies beside cpu.json (the instruction sets that the programs of the image need). A public key that is mounted at
+/etc/edgehone/key.pem, or key.pem beside it, makes it serve only bundles that this key has signed.
 """
 
 from __future__ import annotations
@@ -62,10 +61,6 @@ def main(words: list[str]) -> int:
         sys.stderr.write(
             f"warning: who signed the bundle is not checked: mount a public key (PEM) at {KEYS[0]}\n"
         )
-    if (compiled := HERE / "methods.bin").is_file():
-        from edgehone.package.targets.container import methods
-
-        methods.use(compiled)
     trust = ["--verify-key", str(key)] if key else []
     bundles = sorted(str(path) for path in BUNDLES.iterdir())
     sys.argv = ["edgehone", "serve", *bundles, "--host", "0.0.0.0", "--port", "8080", *trust, *words]

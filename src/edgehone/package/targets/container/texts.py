@@ -92,7 +92,7 @@ def build_files(
         packages_left_out=_quoted(left_out),
         site_packages=site_packages(base),
         compile=_compile(base, f"/{site_packages(base)}"),
-        methods=json.dumps(methods_command()),
+        methods=json.dumps(methods_command(wanted.backend)),
         home=HOME,
         settings="\n".join(settings),
         probe=json.dumps([*_PROBE, "probe"]),

@@ -9,9 +9,9 @@ from string import Template
 from typing import Any
 
 from edgehone.backends.llamacpp.adapter import ADAPTER
-from edgehone.backends.llamacpp.build import PROJECTOR
 from edgehone.backends.llamacpp.engine import draft_options, runtime_options
 from edgehone.backends.llamacpp.speculation import DRAFT
+from edgehone.backends.llamacpp.tools import PROJECTOR
 from edgehone.backends.openvino.placement import CPU, device_properties
 from edgehone.backends.openvino.session import properties
 from edgehone.bundle.read import Bundle
