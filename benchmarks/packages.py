@@ -34,6 +34,8 @@ from edgehone.package.targets.desktop.checks import own_server
 from edgehone.package.write import Order, Packed, pack
 
 _RUNS = 7
+# What a target cannot do without: here an image that nobody pulls.
+_OPTIONS = {"kubernetes": {"image": f"registry.example/demo@sha256:{'0' * 64}", "unsigned": "yes"}}
 
 
 def main() -> int:
@@ -61,7 +63,8 @@ def main() -> int:
 def _measured(name: str, bundle: Path, folder: Path) -> tuple[dict[str, Any], list[str]]:
     begun = time.perf_counter()
     try:
-        packed = pack(bundle, Order(registry.load(name), folder / "package", unapproved=True))
+        order = Order(registry.load(name), folder / "package", _OPTIONS.get(name, {}), unapproved=True)
+        packed = pack(bundle, order)
     except EdgehoneError as error:
         return {"target": name, "reason": error.message}, []
     seconds = time.perf_counter() - begun
