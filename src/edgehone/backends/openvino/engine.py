@@ -16,6 +16,7 @@ from edgehone.backends.openvino.session import properties, vocabulary
 from edgehone.backends.serving import EngineRequest, Option, Produced, TokenLogprobs
 from edgehone.backends.shared.ids import check_ids
 from edgehone.backends.shared.json_grammar import EBNF, grammar, special_problem
+from edgehone.core.errors import InputError
 
 # The names of the options in OpenVINO GenAI.
 _NAMES = {
@@ -25,6 +26,9 @@ _NAMES = {
 }  # fmt: skip
 _DRAWN = ("top_p", "top_k", "min_p", "seed")
 _SCHEMA: Option = "plain_json_schema"
+# XGrammar keeps each grammar that it has compiled, with a vocabulary of 151,000 entries 5 MB, until the pipeline is
+# closed. So after so many the pipeline is opened anew when it has no request; twice as many are the most.
+_GRAMMARS = 64
 
 
 _OPTIONS: frozenset[Option] = frozenset({
@@ -71,15 +75,20 @@ class OpenVinoEngine:
         )
         self._pipeline = self._open()
         self._end = -1  # the only id that XGrammar knows to end a text
+        self._grammars: set[str] = set()
         self._handles: dict[int, Any] = {}
         self._ends: dict[int, frozenset[int]] = {}
 
     def add(self, request: EngineRequest) -> None:
-        """Accept a request. Raises InputError for ids outside the vocabulary."""
+        """Accept a request. Raises InputError for ids outside the vocabulary, and for one schema too many."""
         import numpy as np
         import openvino as ov
 
         check_ids(request.ids, self.vocabulary)
+        if len(self._grammars) >= _GRAMMARS and not self.busy:
+            self._open_again()
+        if _SCHEMA in request.options:
+            self._count(grammar(request.options[_SCHEMA], EBNF))
         ids = ov.Tensor(np.array([list(request.ids)], np.int64))
         ends = frozenset({self._end}) if _SCHEMA in request.options else request.ends
         config = _config(request, ends)
@@ -116,7 +125,20 @@ class OpenVinoEngine:
         self.options -= {_SCHEMA}
         self._handles.clear()
         self._ends.clear()
+        self._open_again()
+
+    def _open_again(self) -> None:
+        self._pipeline = None  # before the other one takes memory
         self._pipeline = self._open()
+        self._grammars.clear()
+
+    def _count(self, rules: str) -> None:
+        if rules not in self._grammars and len(self._grammars) >= 2 * _GRAMMARS:
+            raise InputError(
+                f"the engine has compiled {2 * _GRAMMARS} different schemas since it last had no request",
+                hint="ask again later, or with a schema that was used before",
+            )
+        self._grammars.add(rules)
 
     def cancel(self, number: int) -> None:
         """Stop a request."""
