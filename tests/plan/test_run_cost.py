@@ -147,6 +147,20 @@ def test_memory_and_disk_leave_out_whole_backends(demo_model: Path) -> None:
     assert not nothing.expected
 
 
+def test_memory_counts_what_running_an_artifact_holds(demo_model: Path) -> None:
+    model = replace(billion(demo_model, 8 * BILLION), layers=32, hidden_size=4096)
+    large = expected("Q4_0", bits=4.5 * 8)  # of 8 billion parameters
+    mapped = expected("F16", bits=16 * 8, exact=True)
+    whole = costs(model).of([mapped, large])
+    assert whole.memory == large.memory.value == 4.5 * BILLION
+    assert costs(model).of([mapped]).memory < 3 * BILLION  # llama.cpp maps its 16 GB
+    found = fit(costs(model), [mapped, large], [], "quick", RunLimits(memory=4 * BILLION))
+    assert found.left_out["llamacpp/Q4_0"] == "running it needs 4.5 GB of memory, and 4 GB may be used"
+    assert found.cost.memory <= 4 * BILLION
+    copied = replace(mapped, recipe=replace(mapped.recipe, backend="olive"))
+    assert costs(model).of([copied]).memory >= 16 * BILLION
+
+
 def test_one_quantized_recipe_is_kept_even_beyond_the_promise(demo_model: Path) -> None:
     found = fit(
         costs(billion(demo_model)),
@@ -198,4 +212,5 @@ def test_a_fitted_plan_keeps_its_limits(builds: list[float], seconds: float, mem
     assert kept | set(found.left_out) == {one.recipe.key for one in wanted} and not kept & set(found.left_out)
     if len(kept - {EXACT.recipe.key}) > 1:  # one is kept in any case
         assert (found.cost.seconds.value or 0) <= seconds
+    assert found.cost.memory <= max(memory, costs(billion(demo)).of([EXACT]).memory)
     assert all(reason for reason in found.left_out.values())

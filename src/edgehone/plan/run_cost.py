@@ -122,7 +122,8 @@ class Costs:
             "rounds": self._rounds([self.baseline, *expected]),
         }
         needed = building.resources(self.model, [one.recipe for one in expected])
-        memory = max(needed.memory, self._reference_memory())
+        running = (int(one.memory.value or 0) for one in expected if _copies_weights(one))
+        memory = max(needed.memory, self._reference_memory(), *running)
         return RunCost(
             stages, _sum(list(stages.values())), memory, needed.disk + self._reference_disk(), unknown
         )
@@ -194,6 +195,12 @@ class Costs:
 
 # Seconds in which a worker process starts and imports a framework.
 _START = 3.0
+
+
+def _copies_weights(one: Expected) -> bool:
+    """Whether the runtime holds weights that the system cannot drop when memory is short, as far as is known."""
+    known = roofline_data.table()["building"]["memory"]
+    return not (one.recipe.exact and known.get(one.recipe.backend, known["other"])["maps"])
 
 
 def _builds(expected: Sequence[Expected]) -> Figure:
@@ -328,9 +335,8 @@ def _too_much(
     costs: Costs, kept: Sequence[Expected], one: Expected, effort: Effort, limits: RunLimits
 ) -> str | None:
     """Return why a recipe does not fit beside the others, or None."""
-    memory = building.memory(one.recipe, costs.model)
-    if limits.memory is not None and memory > limits.memory:
-        return f"its build needs {shown(memory)} of memory, and {shown(limits.memory)} may be used"
+    if limits.memory is not None and (reason := _too_much_memory(costs.model, one, limits.memory)):
+        return reason
     whole = costs.of([*kept, one])
     if limits.disk is not None and whole.disk > limits.disk:
         return f"the run would need {shown(whole.disk)} of disk, and {shown(limits.disk)} may be used"
@@ -348,6 +354,16 @@ def _too_much(
             f"left for {more}: it would take {minutes(costs.alone(one))}, and the others {others:.1f} of the "
             f"{limits.seconds / 60:.0f} minutes that --effort {effort} promises"
         )
+    return None
+
+
+def _too_much_memory(model: ModelInfo, one: Expected, limit: int) -> str | None:
+    """Return which step of a recipe needs more memory than the limit, or None."""
+    building_it = building.memory(one.recipe, model)
+    running_it = int(one.memory.value or 0) if _copies_weights(one) else 0
+    for step, needed in (("its build", building_it), ("running it", running_it)):
+        if needed > limit:
+            return f"{step} needs {shown(needed)} of memory, and {shown(limit)} may be used"
     return None
 
 
