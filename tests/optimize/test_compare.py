@@ -11,7 +11,7 @@ import pytest
 import edgehone
 from edgehone.backends.base import Recipe
 from edgehone.backends.null import backend
-from edgehone.bundle.schema import digest_of
+from edgehone.bundle.schema import digest_of, text_of
 from edgehone.cli import main
 from edgehone.core.errors import InputError
 from edgehone.decision.comparison import Comparison
@@ -60,7 +60,7 @@ def ctx(tmp_path_factory: pytest.TempPathFactory, warm_servers: Servers) -> Path
     told = json.loads(manifest.read_text())
     told["model"]["digest"] = "0" * 64
     told["digest"] = digest_of(told)
-    manifest.write_text(json.dumps(told))
+    manifest.write_text(text_of(told))
     assert edgehone.read(place / "coarse").manifest.recipe["name"] == "q4"
     return place
 
