@@ -21,6 +21,7 @@ class Framework:
     """Creates requests, except those of more tokens than the configuration states."""
 
     EngineEventFlags = SimpleNamespace(FAILED=1, TOKEN=2, TURN_FINISHED=4)
+    FinishReason = SimpleNamespace(EOS=1)
     tokens = 0
 
     def Engine(self, model: object) -> Framework:
@@ -72,3 +73,37 @@ def test_a_request_that_the_framework_refuses_is_the_clients_fault(artifact: Pat
 def test_a_configuration_without_a_limit(artifact: Path) -> None:
     (artifact / "genai_config.json").write_text(json.dumps({"model": {"vocab_size": 32}}))
     assert engine.OliveEngine(artifact, {}, 1, 4, 2048).context == 2048
+
+
+def special(*ids: int, others: tuple[int, ...] = ()) -> str:
+    tokens = [{"id": at, "content": f"<{at}>", "special": at in ids} for at in (*ids, *others)]
+    return json.dumps({"added_tokens": tokens})
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "ends", "expected"),
+    [
+        (special(0, 1, 2), 2, 1),
+        (special(0, 1, 2), [1, 2], 0),
+        (special(2), 2, None),
+        (special(0, 40), 2, 0),  # 40 is outside the vocabulary
+        (special(0, 2, others=(9,)), 2, 0),
+        (special(0, 1), None, 1),
+        ("{", 2, None),
+        ("[]", 2, None),
+        ('{"added_tokens": null}', 2, None),
+        (None, 2, None),
+    ],
+)
+def test_schemas_need_a_special_token_that_ends_no_text(
+    artifact: Path, tokenizer: str | None, ends: object, expected: int | None
+) -> None:
+    """A token that is a part of texts, and stands in for the end, would end a text that is not complete."""
+    config = {"model": {"vocab_size": 32, "eos_token_id": ends}}
+    (artifact / "genai_config.json").write_text(json.dumps(config))
+    if tokenizer is not None:
+        (artifact / "tokenizer.json").write_text(tokenizer)
+    made = engine.OliveEngine(artifact, {}, 1, 4, LIMIT)
+    problem = made.constrain([])
+    assert (problem is None) == (expected is not None) == ("plain_json_schema" in made.options)
+    assert engine._other_special(artifact, config["model"]) == expected

@@ -41,11 +41,12 @@ class OliveEngine:
         self.context: int | None = context
         self.cache: int | None = context * places
         self.vocabulary = int(config["model"]["vocab_size"])
-        # Requests have ends of their own, which `step` finds. The last id, practically never generated, stands in for
-        # the model's.
+        # Requests have ends of their own, which `step` finds. A special token stands in for the model's.
+        self._special = _other_special(folder, config["model"])
+        self._end = self.vocabulary - 1 if self._special is None else self._special
         overlay = {
             "engine": {"static_batching": {"max_batch_size": places}},
-            "model": {"eos_token_id": [self.vocabulary - 1]},
+            "model": {"eos_token_id": [self._end]},
         }
         self._model = open_model(folder, settings, threads, overlay)
         self._event_count = max(64, 4 * places)
@@ -56,6 +57,7 @@ class OliveEngine:
         kinds = genai.EngineEventFlags
         # An enumeration is converted anew each time.
         self._failed, self._token, self._finished = map(int, (kinds.FAILED, kinds.TOKEN, kinds.TURN_FINISHED))
+        self._ended = int(genai.FinishReason.EOS)
         self._begin()
 
     def _begin(self) -> None:
@@ -85,7 +87,13 @@ class OliveEngine:
         self._numbers[id(made)] = request.number
 
     def constrain(self, entries: Sequence[bytes | None]) -> str | None:
-        """Take requests with a plain schema. llguidance reads the vocabulary from the artifact's tokenizer.json."""
+        """Take requests with a plain schema. llguidance reads the vocabulary from the artifact's tokenizer.json.
+
+        It lets a text that is complete go on with the end that stands in for the model's, and takes one that is a part
+        of texts for that part, too: generated within a text it would end it.
+        """
+        if self._special is None:
+            return "its tokenizer.json has no special token besides those that end a text"
         self.options |= {_SCHEMA}
         return None
 
@@ -145,8 +153,9 @@ class OliveEngine:
             return Produced(number, [], "stop")
         if not flags & self._finished:
             return Produced(number, ids)
-        # A text that is complete by its schema ends without a token.
-        complete = not ids and _SCHEMA in self._running[number][1].options
+        request = self._running[number][1]
+        ended = int(event.finish_reason) == self._ended  # without a token
+        complete = ended and (_SCHEMA in request.options or self._end in request.ends)
         return Produced(number, ids, "stop" if complete else "length")
 
 
@@ -166,3 +175,18 @@ def _turn(made: Any, request: EngineRequest) -> Any:
     if _SCHEMA in given:
         turn.set_guidance("lark_grammar", grammar(given[_SCHEMA], LARK))
     return turn
+
+
+def _other_special(folder: Path, model: Mapping[str, Any]) -> int | None:
+    """Return the last special token of tokenizer.json that ends no text; None without one.
+
+    The last ones are placeholders in many vocabularies, which no model generates.
+    """
+    try:
+        tokens = json.loads((folder / "tokenizer.json").read_text("utf-8"))["added_tokens"]
+        found = {int(one["id"]) for one in tokens if one.get("special")}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # the artifact has no tokenizer, or one of another form
+    given = model.get("eos_token_id")
+    ends = given if isinstance(given, list) else [given]
+    return max((one for one in found if one not in ends and one < model["vocab_size"]), default=None)
