@@ -157,6 +157,9 @@ def test_memory_counts_what_running_an_artifact_holds(demo_model: Path) -> None:
     found = fit(costs(model), [mapped, large], [], "quick", RunLimits(memory=4 * BILLION))
     assert found.left_out["llamacpp/Q4_0"] == "running it needs 4.5 GB of memory, and 4 GB may be used"
     assert found.cost.memory <= 4 * BILLION
+    as_is = expected("as-is", bits=4.5, exact=True)  # a quantized file is copied as a quantized artifact is
+    as_is = replace(as_is, memory=large.memory)
+    assert costs(model).of([as_is]).memory == large.memory.value
     copied = replace(mapped, recipe=replace(mapped.recipe, backend="olive"))
     assert costs(model).of([copied]).memory >= 16 * BILLION
 

@@ -193,6 +193,7 @@ class Costs:
         return kept + 4 * 4096 * (self.model.hidden_size or 0) * ((self.model.layers or 0) + 2)
 
 
+_UNQUANTIZED_BITS = 16
 # Seconds in which a worker process starts and imports a framework.
 _START = 3.0
 
@@ -200,7 +201,9 @@ _START = 3.0
 def _copies_weights(one: Expected) -> bool:
     """Whether the runtime holds weights that the system cannot drop when memory is short, as far as is known."""
     known = roofline_data.table()["building"]["memory"]
-    return not (one.recipe.exact and known.get(one.recipe.backend, known["other"])["maps"])
+    # A quantized file as it is counts as exact, too.
+    unquantized = one.recipe.exact and (one.recipe.bits is None or one.recipe.bits >= _UNQUANTIZED_BITS)
+    return not (unquantized and known.get(one.recipe.backend, known["other"])["maps"])
 
 
 def _builds(expected: Sequence[Expected]) -> Figure:

@@ -89,8 +89,8 @@ class OliveEngine:
     def constrain(self, entries: Sequence[bytes | None]) -> str | None:
         """Take requests with a plain schema. llguidance reads the vocabulary from the artifact's tokenizer.json.
 
-        It lets a text that is complete go on with the end that stands in for the model's, and takes one that is a part
-        of texts for that part, too: generated within a text it would end it.
+        Once a text is complete, it allows no token but the configured end. If that token were also a part of ordinary
+        texts, a model could generate it within one, which would end a text that is not complete.
         """
         if self._special is None:
             return "its tokenizer.json has no special token besides those that end a text"
