@@ -155,11 +155,11 @@ def content(path: Path) -> str:
 
 @pytest.fixture(scope="session")
 def make_example(real_home: Path, warm_servers: Servers) -> Callable[..., Path]:
-    """Run a script of examples/ in PyTorch's environment, once a test run; returns the folder that it wrote."""
+    """Run a script of examples/ in a backend's environment, once a test run; returns the folder that it wrote."""
 
     @functools.cache
-    def make(script: str, name: str, *words: str) -> Path:
-        env = environment.ensure("pytorch", registry.load("pytorch").NEEDS, lambda what: None)
+    def make(script: str, name: str, *words: str, backend: str = "pytorch") -> Path:
+        env = environment.ensure(backend, registry.load(backend).NEEDS, lambda what: None)
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("EDGEHONE_HOME", str(real_home))
             patch.syspath_prepend(str(HERE / "warmworkers"))

@@ -24,7 +24,7 @@ from edgehone.execution.home import home
 
 HERE = Path(__file__).parent
 PAGE = HERE.parents[1] / "docs" / "real-models.md"
-NAMES = ("magika", "silero_vad", "nudenet", "rapidocr", "minilm", "gemma3", "smollm2")
+NAMES = ("magika", "silero_vad", "nudenet", "rapidocr", "minilm", "tashkeel", "nakdimon", "gemma3", "smollm2")
 # Those that llama.cpp's library judges.
 LANGUAGE = ("gemma3", "smollm2")
 # What each toolchain builds if it is told nothing: NNCF's post-training quantization, ONNX Runtime's dynamic one,
@@ -126,13 +126,18 @@ def judged(python: Path, name: str, folder: Path, decision: dict[str, Any]) -> d
     tools = sorted((home() / "toolchains").glob("llamacpp-*")) if name in LANGUAGE else []
     words = [
         str(python),
-        str(HERE / "judge.py"),
+        "-m",
+        "benchmarks.real.judge",
         name,
         str(folder),
         *(str(path) for path in folders.values()),
     ]
     done = subprocess.run(
-        [*words, *(f"--tool={path}" for path in tools[-1:])], capture_output=True, text=True, check=False
+        [*words, *(f"--tool={path}" for path in tools[-1:])],
+        cwd=HERE.parents[1],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode:
         raise SystemExit(f"the judge of {name} failed: {done.stderr[-2000:]}")

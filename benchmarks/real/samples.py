@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -25,6 +26,8 @@ GIVEN, HELD_OUT = 192, 192
 MANY = 640
 # Steps of a sequence of silero-vad, and the samples of sound in each.
 STEPS, CHUNK = 16, 512
+# Letters of a sentence at most.
+LETTERS = 64
 
 
 def package(name: str) -> Path:
@@ -220,7 +223,51 @@ def smollm2(folder: Path) -> None:
     (folder / "truth.jsonl").write_text("".join(f"{line}\n" for line in lines[::4][:24]), "utf-8")
 
 
-MODELS = {f.__name__: f for f in (magika, nudenet, silero_vad, minilm, rapidocr, gemma3, smollm2)}
+def translations(language: str) -> list[str]:
+    """Return sentences out of Django's translations into a language, without the places of values."""
+    found = set()
+    for file in package("django").rglob(f"locale/{language}/LC_MESSAGES/*.po"):
+        for message in re.finditer(
+            r'^msgstr(?:\[\d\])? ((?:".*"\n?)+)', file.read_text("utf-8"), re.MULTILINE
+        ):
+            text = "".join(json.loads(part) for part in message[1].strip().split("\n"))
+            text = re.sub(r"%\(?\w*\)?[sd]?|\{[^}]*\}|<[^>]*>|\s+", " ", text)
+            found.add(re.sub(" +", " ", text).strip())
+    return sorted(found)
+
+
+def padded(rows: list[list[int]]) -> np.ndarray:
+    """Return ids as an array [texts, LETTERS], with zeros behind the shorter ones."""
+    return np.array([row + [0] * (LETTERS - len(row)) for row in rows])
+
+
+def tashkeel(folder: Path) -> None:
+    """Vowel marks for Arabic (piper's graph): a mark for each letter of a sentence, with an input of lengths."""
+    source = package("piper") / "tashkeel"
+    shutil.copy(source / "model.onnx", folder / "model.onnx")
+    known = json.loads((source / "input_id_map.json").read_text("utf-8"))
+    rows = [[known[letter] for letter in text if letter in known][:LETTERS] for text in translations("ar")]
+    rows = [row for row in rows if len(row) >= LETTERS // 3]
+    letters = padded(rows)
+    lengths = np.array([len(row) for row in rows])
+    arrays = {"char_inputs": letters, "diac_inputs": np.zeros_like(letters), "input_lengths": lengths}
+    save(folder, arrays, {})
+
+
+def nakdimon(folder: Path) -> None:
+    """Vowel marks for Hebrew (piper's graph): three kinds of mark for each letter; its recurrent layers are loops."""
+    shutil.copy(package("piper") / "hebrew" / "nakdimon.onnx", folder / "model.onnx")
+    letters = [chr(code) for code in range(0x5D0, 0x5EB)]
+    known = {letter: i for i, letter in enumerate(["", "H", "O", "5", *" !\"'(),-.:;?", *letters])}
+    rows = [[known[letter] for letter in text if letter in known][:LETTERS] for text in translations("he")]
+    rows = [row for row in rows if len(row) >= LETTERS // 3]
+    save(folder, {"input_1": padded(rows).astype(np.float32)}, {})
+
+
+MODELS = {
+    f.__name__: f
+    for f in (magika, nudenet, silero_vad, minilm, rapidocr, tashkeel, nakdimon, gemma3, smollm2)
+}
 
 if __name__ == "__main__":
     name, target = sys.argv[1], Path(sys.argv[2])

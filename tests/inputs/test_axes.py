@@ -11,7 +11,7 @@ import pytest
 from edgehone.core.errors import InputError
 from edgehone.inputs import sample_arrays
 from edgehone.inputs.axes import Axes, find, fixed_batch
-from edgehone.inputs.batches import Batches, joined
+from edgehone.inputs.batches import Batches
 from edgehone.model.info import Tensor
 
 
@@ -119,5 +119,3 @@ def test_an_output_without_the_samples_on_its_axis_is_named_not_cut() -> None:
     batches = Batches({"x": np.zeros((4, 1))}, None, {}, Axes({"x": 0}, {"y": 0}))
     with pytest.raises(InputError, match=r"'y' has the shape \[20, 3\] for a batch of 2"):
         batches.rows({"y": np.zeros((20, 3))}, 2)
-    with pytest.raises(InputError, match=r"'boxes' has the shape \[2, 3\] for some samples and \[4, 3\]"):
-        joined("boxes", [np.zeros((1, 4, 3)), np.zeros((1, 2, 3))])

@@ -9,6 +9,7 @@ from edgehone.evaluation.counted import Agreement, equal_shares, rare_agreement,
 from edgehone.evaluation.metrics import threshold
 from edgehone.evaluation.numbers import explained, relative_error_and_decisions
 from edgehone.evaluation.roles import OutputRole, Role, class_axis
+from edgehone.evaluation.sounds import alike
 from edgehone.worker import ctc, detections
 
 if TYPE_CHECKING:
@@ -156,6 +157,16 @@ def _detections(reference: Outputs, candidate: Outputs, layout: detections.Layou
     return rare_agreement(pairs[:, 0], pairs[:, 1])
 
 
+def _sizes(reference: Array, candidate: Array) -> list[Agreement]:
+    """Return the smaller number of entries as a share of the larger, of [samples, axes]."""
+    import numpy as np
+
+    ours, theirs = (array.astype(np.float64).prod(1) for array in (reference, candidate))
+    larger = np.maximum(ours, theirs)
+    shares = np.where(larger > 0, np.minimum(ours, theirs) / np.where(larger > 0, larger, 1.0), 1.0)
+    return [Agreement(shares, np.ones(len(shares)))]
+
+
 _MEASURES: Mapping[Role, Callable[[Array, Array], list[Agreement]]] = {
     "classes": _classes,
     "labels": _labels,
@@ -165,6 +176,8 @@ _MEASURES: Mapping[Role, Callable[[Array, Array], list[Agreement]]] = {
     "vector": _vectors,
     "mask": _masks,
     "numbers": explained,
+    "sound": alike,
+    "size": _sizes,
     "state": explained,
     "ids": _equal,
     "unknown": relative_error_and_decisions,

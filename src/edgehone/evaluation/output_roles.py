@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from edgehone.core.errors import InputError
+from edgehone.evaluation import sounds
 from edgehone.evaluation.metrics import threshold
 from edgehone.evaluation.output_values import shape_text
 from edgehone.evaluation.recognition import recognized
 from edgehone.evaluation.roles import MEANINGS, TASK_KINDS, OutputRole, Role
+from edgehone.inputs.output_sizes import sized_output, sizes_name
 from edgehone.worker import detections
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 _STATE = re.compile(
     r"state|hidden|cell|present|past|cache|memory|^h_?n?$|^c_?n?$|^h[01]|^c[01]", re.IGNORECASE
 )
+_SOUND = re.compile(r"audio|wav|sound|speech|pcm", re.IGNORECASE)
 # Samples that recognition looks at.
 _SAMPLES = 64
 
@@ -41,7 +44,8 @@ def recognize(
     ModelInfo.task, `kind` the user's --task-kind, or what `told_by` implies. Boxes and scores in separate outputs share
     one role. Raises InputError if no output can have the role that `kind` names.
     """
-    heads = {name: _head(array) for name, array in outputs.items() if array.size}
+    heads = {name: _head(array) for name, array in outputs.items() if array.size and not sized_output(name)}
+    unequal = {name for name in heads if sizes_name(name) in outputs}
     pair = detections.separate(heads) if kind in (None, "detection") else None
     roles = []
     for name, array in heads.items():
@@ -51,10 +55,34 @@ def recognize(
                     OutputRole(name, "detections", "boxes and scores by their names and shapes", pair)
                 )
             continue
-        roles.append(recognized(name, array, _feeds_back(name, inputs, len(heads)), task))
+        roles.append(
+            _sound(name, array, name in unequal)
+            or recognized(name, array, _feeds_back(name, inputs, len(heads)), task)
+        )
     if kind is not None:
-        return _told(tuple(roles), heads, kind, told_by)
-    return tuple(replace(one, as_numbers=one.as_numbers or _always_same(one, outputs)) for one in roles)
+        found = _told(tuple(roles), heads, kind, told_by)
+    else:
+        found = tuple(replace(one, as_numbers=one.as_numbers or _always_same(one, outputs)) for one in roles)
+    return found + _sizes(found, unequal)
+
+
+def _sound(name: str, array: Array, unequal: bool) -> OutputRole | None:
+    """Return the role of a sound: one long row of numbers of both signs, by its name or since its length differs."""
+    row = array.size // len(array)
+    if array.dtype.kind != "f" or max(array.shape[1:], default=0) != row or row < sounds.LEAST:
+        return None
+    if not (unequal or _SOUND.search(name)) or not (array < 0).any() or not (array > 0).any():
+        return None
+    return OutputRole(name, "sound", "its length differs by sample" if unequal else "by the output's name")
+
+
+def _sizes(roles: Sequence[OutputRole], unequal: Collection[str]) -> tuple[OutputRole, ...]:
+    """Return the roles of the sizes of outputs of unequal size; boxes that count are counted where they are judged."""
+    counted = {name for one in roles if one.layout for name in one.layout.names}
+    return tuple(
+        OutputRole(sizes_name(name), "size", "they depend on the data")
+        for name in sorted(set(unequal) - counted)
+    )
 
 
 def _always_same(one: OutputRole, outputs: Outputs) -> bool:
@@ -105,6 +133,8 @@ def _possible(role: Role, array: Array, layout: detections.Layout | None) -> boo
     several = array.ndim > 1 and array.shape[-1] > 1
     if role == "detections":
         return layout is not None
+    if role == "sound":
+        return sounds.LEAST <= array.size // len(array) == max(array.shape[1:], default=0)
     if role == "mask":
         return array.ndim == 4
     if role in ("steps", "ctc"):

@@ -29,6 +29,8 @@ Role = Literal[
     "detections",
     "mask",
     "numbers",
+    "sound",
+    "size",
     "state",
     "ids",
     "unknown",
@@ -47,6 +49,7 @@ TASK_KINDS: Mapping[str, Role] = {
     "detection": "detections",
     "segmentation": "mask",
     "regression": "numbers",
+    "sound": "sound",
     "unknown": "unknown",
 }
 MEANINGS: Mapping[Role, str] = {
@@ -59,6 +62,8 @@ MEANINGS: Mapping[Role, str] = {
     "detections": "boxes with scores: matched boxes of the same class",
     "mask": "a class for each pixel: intersection over union",
     "numbers": "numbers: the share of their variance that is explained",
+    "sound": "a sound: the share of the variance of its spectrum over time that is explained",
+    "size": "the sizes of an output that differ by sample: the smaller as a share of the larger",
     "state": "a state that is fed back: the share of its variance that is explained",
     "ids": "whole numbers: equal ones",
     "unknown": "not recognized: relative error and equal decisions (largest entry, sign), the worst counts",

@@ -217,20 +217,3 @@ def stretched(length: int, steps: int) -> NDArray[np.int64]:
     import numpy as np
 
     return np.arange(steps) * length // steps
-
-
-def joined(name: str, parts: list[NDArray[Any]]) -> NDArray[Any]:
-    """Return an output's rows of all batches as one array.
-
-    Raises InputError if their shapes differ: such outputs cannot be compared sample by sample.
-    """
-    import numpy as np
-
-    shapes = sorted({part.shape[1:] for part in parts})
-    if len(shapes) > 1:
-        raise InputError(
-            f"the output {name!r} has the shape {list(shapes[0])} for some samples and {list(shapes[-1])} for others: "
-            "only outputs of one shape can be compared",
-            hint="export the model without this output, or with one of a fixed shape",
-        )
-    return np.concatenate(parts)

@@ -46,5 +46,6 @@ def refuse_differing(path: Path, differs: str | None) -> None:
         raise ModelError(
             f"the original {path} differs from itself: run twice on the same input, {differs}; no candidate can be "
             "compared with it",
-            hint="export it in evaluation mode (model.eval(), so that dropout is off) and without random operators",
+            hint="export it in evaluation mode (model.eval(), so that dropout is off) and without random operators; "
+            "if an input scales the noise that it draws, give samples with 0 for it",
         )

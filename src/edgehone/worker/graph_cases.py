@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from edgehone.backends.capabilities import GraphBackend, require
 from edgehone.backends.sessions import GraphSession, WorkerJob
-from edgehone.inputs.batches import Batches, joined
+from edgehone.inputs.batches import Batches
+from edgehone.inputs.output_sizes import joined
 from edgehone.worker import sequences
 from edgehone.worker.backend import load_backend
 
@@ -51,7 +52,7 @@ def _run(session: GraphSession, samples: Batches, size: int, path: Path) -> int:
         rows = samples.judged(samples.rows(run(samples.around(begin, size)), size), begin)
         for name, array in rows.items():
             parts.setdefault(name, []).append(array[: samples.count - begin])
-    whole = {name: joined(name, each) for name, each in parts.items()}
+    whole = {name: array for output, each in parts.items() for name, array in joined(output, each).items()}
     finite = np.ones(samples.count, bool)
     for array in whole.values():
         if array.dtype.kind == "f":

@@ -10,7 +10,8 @@ from edgehone.backends.capabilities import GraphBackend, require
 from edgehone.backends.sessions import WorkerJob
 from edgehone.inputs import sample_arrays, samples
 from edgehone.inputs.axes import Axes
-from edgehone.inputs.batches import Batches, joined
+from edgehone.inputs.batches import Batches
+from edgehone.inputs.output_sizes import joined
 from edgehone.worker import sequences
 from edgehone.worker.backend import load_backend
 
@@ -21,8 +22,9 @@ def infer(job: WorkerJob) -> dict[str, Any]:
     args: backend, settings, inputs (the model's, in the form of ModelInfo.to_json), axes (Axes.to_json), batch, output.
     inputs: artifact, samples (an npz file). Where sequences of one length begin with given states, the last ones are
     written, too. Outputs have zeros after the end of a sequence that is shorter than others. An output without an axis
-    of samples is written for each batch. Returns samples (number), outputs (shape by name) and seconds. Raises
-    InputError for arrays that do not fit the inputs.
+    of samples is written for each batch. One of unequal size is padded with zeros, and "NAME (size)" has the sizes.
+    Returns samples (number), outputs (shape by name) and seconds. Raises InputError for arrays that do not fit the
+    inputs.
     """
     import numpy as np
 
@@ -48,7 +50,11 @@ def infer(job: WorkerJob) -> dict[str, Any]:
                 parts_by_name.setdefault(name, []).append(rows[: count - begin])
     seconds = time.perf_counter() - started
     session.close()
-    outputs = {name: joined(name, parts) for name, parts in (parts_by_name | whole).items()}
+    outputs = {
+        name: array
+        for output, parts in (parts_by_name | whole).items()
+        for name, array in joined(output, parts).items()
+    }
     for name in parts_by_name:
         outputs[name] = np.moveaxis(outputs[name], 0, axes.outputs.get(name) or 0)
     with Path(job.args["output"]).open("wb") as file:

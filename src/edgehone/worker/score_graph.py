@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from edgehone.backends.capabilities import GraphBackend, require
 from edgehone.backends.sessions import WorkerJob
 from edgehone.core.errors import EdgehoneError
-from edgehone.inputs.batches import MASK, Batches, joined
+from edgehone.inputs.batches import MASK, Batches
+from edgehone.inputs.output_sizes import joined, sized_output, sizes_name
 from edgehone.model.encoder_decoder import IDS
 from edgehone.worker import sequences
 from edgehone.worker.backend import load_backend
@@ -39,9 +40,9 @@ def outputs(job: WorkerJob) -> dict[str, Any]:
 
     args: backend, settings, batch. inputs: artifact, samples (a folder that `Batches.write` filled), and for a
     candidate `reference`, which determines the outputs and the number of samples. Outputs per token are averaged over
-    each text. Returns outputs (names) and samples (number); for the original, whose first batches are run twice, also
-    `differs`, the output that differed, as a sentence, or None. Raises EdgehoneError for NaN or infinity, and for
-    missing outputs.
+    each text. Outputs of unequal size are padded, and their sizes are an output of their own. Returns outputs (names)
+    and samples (number); for the original, whose first batches are run twice, also `differs`, the output that differed,
+    as a sentence, or None. Raises EdgehoneError for NaN or infinity, and for missing outputs.
     """
     import numpy as np
 
@@ -70,9 +71,11 @@ def outputs(job: WorkerJob) -> dict[str, Any]:
             job.progress(at / count, "samples")
     finally:
         session.close()
-    names = list(parts_by_name)
-    for index, name in enumerate(names):
-        np.save(job.out / f"{index}.npy", joined(name, parts_by_name[name]), allow_pickle=False)
+    names: list[str] = []
+    for name, parts in parts_by_name.items():
+        for each, array in joined(name, parts, sizes_name(name) in reference.get("outputs", ())).items():
+            np.save(job.out / f"{len(names)}.npy", array, allow_pickle=False)
+            names.append(each)
     facts = {"outputs": names, "samples": at, "differs": differs}
     (job.out / "outputs.json").write_text(json.dumps(facts), "utf-8")
     return facts
@@ -138,7 +141,7 @@ def _checked(results: Arrays, at: int, reference: dict[str, Any]) -> Arrays:
     """Return the outputs in the original's order, after checking that all are finite."""
     import numpy as np
 
-    names = reference.get("outputs", list(results))
+    names = [name for name in reference.get("outputs", list(results)) if sized_output(name) is None]
     if missing := [name for name in names if name not in results]:
         raise EdgehoneError(f"the output {missing[0]!r} is not among {', '.join(results)}")
     for name in names:

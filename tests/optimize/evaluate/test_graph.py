@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,7 @@ from edgehone.backends.llamacpp import backend as llamacpp
 from edgehone.backends.olive import backend as olive
 from edgehone.backends.openvino import backend as openvino
 from edgehone.backends.pytorch import backend
-from edgehone.core.errors import (
-    InputError,
-)
+from edgehone.core.errors import InputError, ModelError
 from edgehone.decision.errors import (
     NothingPasses,
 )
@@ -186,6 +185,39 @@ def test_an_exported_program_is_optimized(
     assert decision.baseline.backend == "pytorch"
     alive = {one.key for one in decision.candidates if one.status == "ok"}
     assert {"olive/int8_static", "olive/int8_dynamic"} <= alive
+
+
+@pytest.mark.real
+@pytest.mark.xdist_group("measures")
+def test_a_voice_whose_sounds_are_of_unequal_length(
+    tmp_path: Path, config: Path, monkeypatch: pytest.MonkeyPatch, make_example: Callable[..., Path]
+) -> None:
+    only(monkeypatch, openvino, "fp32")
+    only(monkeypatch, olive, "fp32", "int8_dynamic")
+    voice = make_example("make_tiny_voice.py", "voice", "--samples", "32", backend="olive")
+    samples, out = voice / "samples.npz", tmp_path / "bundle"
+    decision = optimize(
+        voice / "model.onnx", evaluation=samples, backends=["openvino", "olive"], config_file=config, out=out
+    )
+    assert {one.backend: one.passed for one in decision.conversions} == {"openvino": True, "olive": True}
+    quantized = next(one for one in decision.candidates if one.key == "olive/int8_dynamic")
+    # Its durations differ in a few frames, so that entries at the same place have nothing to do with each other.
+    kept, error = (quantized.figure(name).value for name in ("accuracy_kept", "relative_error"))
+    assert kept is not None and error is not None and 0.97 < kept < 1 and error > 0.05
+    assert any("is judged as a sound" in note for note in decision.notes)
+    infer(edgehone.read(out), samples, tmp_path / "out.npz")
+    with np.load(tmp_path / "out.npz") as found:
+        sizes = found["output (size)"][:, 1]
+        assert len(set(sizes)) > 5 and found["output"].shape == (32, 1, sizes.max())
+        for sound, size in zip(found["output"][:, 0], sizes, strict=True):
+            assert sound[:size].any() and not sound[size:].any()
+
+    with np.load(samples) as quiet:
+        np.savez(tmp_path / "drawn.npz", **{**quiet, "scales": np.array([0.7, 1, 0.8], np.float32)})
+    with pytest.raises(ModelError, match=r"differs from itself: .* the output 'output' has the shape"):
+        optimize(
+            voice / "model.onnx", evaluation=tmp_path / "drawn.npz", backends=["olive"], config_file=config
+        )
 
 
 EXPORT = """

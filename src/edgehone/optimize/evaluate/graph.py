@@ -20,6 +20,7 @@ from edgehone.evaluation.quality import ParityCheck
 from edgehone.execution.job import Input
 from edgehone.execution.store import JobResult
 from edgehone.inputs import axes, samples, texts
+from edgehone.inputs.output_sizes import aligned
 from edgehone.inputs.workload import Workload
 from edgehone.model import digest
 from edgehone.model.encoder_decoder import SPEECH, TASKS
@@ -331,7 +332,7 @@ def kept_by_window(original: Original, trial: Trial) -> None:
 
 def fill_quality(original: Original, trial: Trial, scored: JobResult) -> None:
     """Set a trial's quality figures, and keep the values per sample. Disqualify it if an output collapsed."""
-    reference, candidate = agreement.read(original.reference.out), agreement.read(scored.out)
+    reference, candidate = aligned(agreement.read(original.reference.out), agreement.read(scored.out))
     metric, outputs_roles = original.facts["metric"], original.facts["roles"]
     trial.figures.update(
         agreement.figures(reference, candidate, outputs_roles, original.facts["labels"], metric)
