@@ -32,7 +32,7 @@ def reason(roles: Sequence[OutputRole], reference: Outputs, candidate: Outputs) 
     while the original's does, or if no score reaches the decision threshold while several of the original's do.
     """
     for role in roles:
-        for name in role.layout.names if role.layout else (role.name,):
+        for name in role.layout.numbers if role.layout else (role.name,):
             if (why := _constant(name, role, reference[name], candidate[name])) is not None:
                 return why
         if (why := _undecided(role, reference, candidate)) is not None:

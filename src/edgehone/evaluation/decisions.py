@@ -30,7 +30,7 @@ def agree(one: OutputRole, reference: Outputs, candidate: Outputs) -> list[Agree
         measures = _detections(reference, candidate, one.layout)
     else:
         measures = _MEASURES[one.role](reference[one.name], candidate[one.name])
-    for name in (one.layout.names if one.layout else (one.name,)) if one.as_numbers else ():
+    for name in (one.layout.numbers if one.layout else (one.name,)) if one.as_numbers else ():
         measures += explained(reference[name], candidate[name])
     return measures
 
@@ -158,10 +158,12 @@ def _detections(reference: Outputs, candidate: Outputs, layout: detections.Layou
 
 
 def _sizes(reference: Array, candidate: Array) -> list[Agreement]:
-    """Return the smaller number of entries as a share of the larger, of [samples, axes]."""
+    """Return the smaller number of entries as a share of the larger, of [samples, axes], or of numbers of boxes."""
     import numpy as np
 
-    ours, theirs = (array.astype(np.float64).prod(1) for array in (reference, candidate))
+    ours, theirs = (
+        array.reshape(len(array), -1).astype(np.float64).prod(1) for array in (reference, candidate)
+    )
     larger = np.maximum(ours, theirs)
     shares = np.where(larger > 0, np.minimum(ours, theirs) / np.where(larger > 0, larger, 1.0), 1.0)
     return [Agreement(shares, np.ones(len(shares)))]

@@ -26,6 +26,7 @@ _STATE = re.compile(
     r"state|hidden|cell|present|past|cache|memory|^h_?n?$|^c_?n?$|^h[01]|^c[01]", re.IGNORECASE
 )
 _SOUND = re.compile(r"audio|wav|sound|speech|pcm", re.IGNORECASE)
+_COUNT = re.compile(r"num|count|valid", re.IGNORECASE)
 # Samples that recognition looks at.
 _SAMPLES = 64
 
@@ -54,6 +55,9 @@ def recognize(
                 roles.append(
                     OutputRole(name, "detections", "boxes and scores by their names and shapes", pair)
                 )
+            continue
+        if pair is not None and _COUNT.search(name) and array.size == len(array):
+            roles.append(OutputRole(name, "size", "the number of boxes by its name"))
             continue
         roles.append(
             _sound(name, array, name in unequal)
@@ -118,7 +122,7 @@ def _told(roles: tuple[OutputRole, ...], heads: Outputs, kind: str, told_by: str
         layout = one.layout or (
             detections.joint(one.name, heads[one.name], told=True) if role == "detections" else None
         )
-        fits = one.role not in ("state", "ids") and _possible(role, heads[one.name], layout)
+        fits = one.role not in ("state", "ids", "size") and _possible(role, heads[one.name], layout)
         changed.append(OutputRole(one.name, role, f"by {told_by}", layout) if fits else one)
     if not any(one.role == role for one in changed):
         shapes = ", ".join(f"{name} {shape_text(array)}" for name, array in heads.items())

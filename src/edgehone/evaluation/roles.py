@@ -63,7 +63,7 @@ MEANINGS: Mapping[Role, str] = {
     "mask": "a class for each pixel: intersection over union",
     "numbers": "numbers: the share of their variance that is explained",
     "sound": "a sound: the share of the variance of its spectrum over time that is explained",
-    "size": "the sizes of an output that differ by sample: the smaller as a share of the larger",
+    "size": "how much there is, which differs by sample: the smaller as a share of the larger",
     "state": "a state that is fed back: the share of its variance that is explained",
     "ids": "whole numbers: equal ones",
     "unknown": "not recognized: relative error and equal decisions (largest entry, sign), the worst counts",

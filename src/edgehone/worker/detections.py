@@ -30,7 +30,8 @@ SUPPRESSION = 0.45
 _ANCHORS = 64
 _CHANNELS = 1024
 _BOXES = re.compile(r"box|loc|rect", re.IGNORECASE)
-_SCORES = re.compile(r"score|conf|prob|logit|class", re.IGNORECASE)
+_SCORES = re.compile(r"score|conf|prob|logit", re.IGNORECASE)
+_CLASSES = re.compile(r"class|label|categor", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,8 @@ class Layout:
 
     In one output: `axis` is that of the channels (1 or 2), `objectness` tells whether a score of the box comes before
     those of the classes. In two outputs: `scores` names the other. Boxes are (x, y, width, height) around their
-    centres if `centred`, else (x1, y1, x2, y2). `background` is the class that means "no object".
+    centres if `centred`, else (x1, y1, x2, y2). `background` is the class that means "no object". `classes` names the
+    output with the class of each box, if its score is a single one.
     """
 
     boxes: str
@@ -49,25 +51,43 @@ class Layout:
     centred: bool = True
     background: int | None = None
     why: str = ""
+    classes: str | None = None
+
+    @property
+    def numbers(self) -> tuple[str, ...]:
+        """Return the outputs with boxes and scores."""
+        return (self.boxes,) if self.scores is None else (self.boxes, self.scores)
 
     @property
     def names(self) -> tuple[str, ...]:
         """Return the outputs that are read."""
-        return (self.boxes,) if self.scores is None else (self.boxes, self.scores)
+        return self.numbers if self.classes is None else (*self.numbers, self.classes)
 
 
 def separate(outputs: Outputs) -> Layout | None:
-    """Return the layout of boxes [samples, k, 4] and scores [samples, k(, classes)] in two outputs, else None."""
+    """Return the layout of boxes [samples, k, 4] and scores [samples, k(, classes)] in two outputs, else None.
+
+    Where each box has a single score, a third output [samples, k] may have its class.
+    """
     boxes = [n for n, a in outputs.items() if _BOXES.search(n) and a.ndim == 3 and a.shape[2] == 4]
     for name in boxes:
         rows = outputs[name].shape[:2]
-        for other, array in outputs.items():
-            scores = array.dtype.kind == "f" and array.ndim in (2, 3) and array.shape[:2] == rows
-            if other != name and _SCORES.search(other) and scores:
-                centred, background = not _corners(outputs[name]), _background(array)
-                why = "boxes and scores by their names"
-                return Layout(name, other, centred=centred, background=background, why=why)
+        others = [other for other, array in outputs.items() if other != name and array.shape[:2] == rows]
+        named = [other for pattern in (_SCORES, _CLASSES) for other in others if pattern.search(other)]
+        scores = next((one for one in named if _scores(outputs[one])), None)
+        if scores is None:
+            continue
+        array = outputs[scores]
+        alone = array.size == rows[0] * rows[1]
+        classes = next((one for one in others if one != scores and alone and _CLASSES.search(one)), None)
+        centred, background = not _corners(outputs[name]), _background(array)
+        why = "boxes and scores by their names"
+        return Layout(name, scores, centred=centred, background=background, why=why, classes=classes)
     return None
+
+
+def _scores(array: Array) -> bool:
+    return array.dtype.kind == "f" and array.ndim in (2, 3)
 
 
 def _background(scores: Array) -> int | None:
@@ -132,6 +152,8 @@ def find(outputs: Outputs, layout: Layout, sample: int, least: float = PARTNER) 
     if layout.background is not None:
         scores[:, layout.background] = 0.0
     best, classes = scores.max(1), scores.argmax(1)
+    if layout.classes is not None:
+        classes = outputs[layout.classes][sample].reshape(len(first)).astype(np.int64)
     keep = best >= least
     boxes, best, classes = boxes[keep], best[keep], classes[keep]
     if layout.centred:
