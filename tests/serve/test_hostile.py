@@ -320,3 +320,32 @@ def test_half_closed_sockets(server: Server, data: bytes) -> None:
     begun = time.monotonic()
     exchanged(server, data, half_closed=True)
     assert time.monotonic() - begun < 3
+
+
+def old_http(server: Server, first_line: bytes, body: dict[str, Any] | None = None) -> tuple[bytes, bytes]:
+    """Ask by HTTP/1.0, twice in one connection, and return the head and all that follows it."""
+    content = b"" if body is None else json.dumps(body).encode()
+    head = b"%s HTTP/1.0\r\nConnection: keep-alive\r\nContent-Length: %d\r\n\r\n"
+    found, _, rest = exchanged(server, (head % (first_line, len(content)) + content) * 2).partition(
+        b"\r\n\r\n"
+    )
+    return found.lower(), rest
+
+
+def test_a_stream_for_http_1_0_has_no_chunks_and_ends_with_the_connection(server: Server) -> None:
+    body = {"model": "bundle", "prompt": "To the ", "max_tokens": 20, "stream": True}
+    head, rest = old_http(server, b"POST /v1/completions", body)
+    assert b"transfer-encoding" not in head and b"content-length" not in head and b"connection: close" in head
+    lines = rest.decode().splitlines()
+    assert lines[-2:] == ["data: [DONE]", ""] and all(line.startswith("data: ") for line in lines if line)
+    text = "".join(
+        json.loads(line[6:])["choices"][0]["text"] for line in lines if line and "[DONE]" not in line
+    )
+    assert text == server.complete("To the ", max_tokens=20)["choices"][0]["text"]
+
+
+def test_a_whole_answer_for_http_1_0_has_its_length(server: Server) -> None:
+    head, rest = old_http(server, b"GET /v1/models")
+    assert b"content-length: %d" % len(rest) in head and json.loads(rest)["data"]
+    _, rest = old_http(server, b"HEAD /v1/models")
+    assert not rest

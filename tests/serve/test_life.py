@@ -11,11 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 from edgehone.bundle.schema import text_of
 from tests.finished import list_again
-from tests.serve.server import Server, running, wait_for
+from tests.serve.server import PATIENCE, Server, running, wait_for
 
 # Each test starts a server of its own.
 pytestmark = pytest.mark.whole
@@ -192,3 +193,21 @@ def test_a_text_process_that_ends_is_started_again(chatty: Path) -> None:
         (now,) = server.text_processes()
         assert now.pid != before.pid
         assert server.complete("To the ", max_tokens=3)["choices"][0]["text"] == "the"
+
+
+def test_what_a_killed_server_leaves_is_removed_by_the_next_one(chatty: Path, tmp_path: Path) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    env = {"TMPDIR": str(temporary)}
+    with running(chatty, env=env) as first, running(chatty, env=env) as killed:
+        its = set(temporary.iterdir())
+        services = [killed.engine(), *killed.text_processes()]
+        killed.process.kill()
+        killed.process.wait()
+        psutil.wait_procs(services, PATIENCE)
+        assert its == set(temporary.iterdir())
+        with running(chatty, env=env) as second:
+            assert len(its & set(temporary.iterdir())) == len(its) // 2
+            for server in (first, second):
+                assert server.complete("To the ", max_tokens=3)["choices"][0]["text"] == "the"
+    assert not list(temporary.iterdir())

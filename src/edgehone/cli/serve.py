@@ -66,6 +66,7 @@ def run(args: argparse.Namespace) -> int:
 def _serve(args: argparse.Namespace) -> int:
     import gc
 
+    from edgehone.execution.owned_folder import remove_abandoned
     from edgehone.execution.service import begun, waiting
     from edgehone.model.early_digests import hashing
     from edgehone.serve.ahead import expected, unknown_files
@@ -78,6 +79,7 @@ def _serve(args: argparse.Namespace) -> int:
         _check_grpc()
     verification = _verification(settings)
     _check_temporary_folder()
+    remove_abandoned()  # those of servers that were killed
     gc.disable()  # until the server runs: hardly anything of what is imported and read is garbage
     try:
         # What can be wrong with the address, its keys and its certificate is told before an engine starts.

@@ -6,11 +6,9 @@ such a job needs, and waits.
 
 from __future__ import annotations
 
-import shutil
 import signal
 import socket
 import subprocess
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -25,17 +23,23 @@ from edgehone.execution.command import (
 )
 from edgehone.execution.failure_cause import root_cause
 from edgehone.execution.job import Job
+from edgehone.execution.owned_folder import OwnedFolder, make_owned
 from edgehone.execution.processes import end_tree
 from edgehone.execution.store import read_result
 
 
 @dataclass(frozen=True)
 class Service:
-    """A running service: its process, the parent's end of the socket, and the folder of its log."""
+    """A running service: its process, the parent's end of the socket, and its folder, which holds its log."""
 
     child: subprocess.Popen[bytes]
     channel: socket.socket
-    folder: Path
+    place: OwnedFolder
+
+    @property
+    def folder(self) -> Path:
+        """The path of the folder."""
+        return self.place.path
 
     @property
     def cause(self) -> str:
@@ -57,7 +61,7 @@ class Service:
         if self.child.stdin:
             self.child.stdin.close()
         self.channel.close()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self.place.remove()
 
 
 # The services of `begun`, by the identity of their jobs, which the context keeps alive.
@@ -147,40 +151,42 @@ def _given(job: Job) -> Service | None:
 
 
 def _started(job: Job) -> Service:
-    folder, mine, its = _place()
+    place, mine, its = _place()
     with its:
         try:
-            write_description(replace(job, args={**job.args, "channel": its.fileno()}), folder)
-            child = _child(command_line(job, folder), environment_variables(job, alone=True), folder, its)
+            write_description(replace(job, args={**job.args, "channel": its.fileno()}), place.path)
+            child = _child(
+                command_line(job, place.path), environment_variables(job, alone=True), place.path, its
+            )
         except BaseException:
             mine.close()
-            shutil.rmtree(folder, ignore_errors=True)
+            place.remove()
             raise
-    return Service(child, mine, folder)
+    return Service(child, mine, place)
 
 
 def _prepared(one: Expected) -> tuple[Expected, Service, int]:
-    folder, mine, its = _place()
+    place, mine, its = _place()
     with its:
         try:
             command = waiting_command_line(
-                one.python, one.call, one.backend, folder, its.fileno(), one.modules
+                one.python, one.call, one.backend, place.path, its.fileno(), one.modules
             )
-            child = _child(command, environment_variables(one, alone=True), folder, its)
+            child = _child(command, environment_variables(one, alone=True), place.path, its)
         except BaseException:
             mine.close()
-            shutil.rmtree(folder, ignore_errors=True)
+            place.remove()
             raise
-        return one, Service(child, mine, folder), its.fileno()
+        return one, Service(child, mine, place), its.fileno()
 
 
-def _place() -> tuple[Path, socket.socket, socket.socket]:
+def _place() -> tuple[OwnedFolder, socket.socket, socket.socket]:
     """Return a folder, the parent's end of a socket, and the child's."""
-    folder = Path(tempfile.mkdtemp(prefix="edgehone-"))
+    place = make_owned()
     try:
-        return folder, *socket.socketpair()
+        return place, *socket.socketpair()
     except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
+        place.remove()
         raise
 
 

@@ -1,4 +1,7 @@
-"""A connection of the web server: it joins small writes, and closes soon after the server ends."""
+"""A connection of the web server: it joins small writes, and closes soon after the server ends.
+
+Its answers to HTTP/1.0 have no chunks.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import asyncio
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from edgehone.serve.corked import Corked
+from edgehone.serve.unchunked import send_without_chunks
 
 # Seconds that a client has to answer the end of HTTPS. One that keeps a connection open without reading, as clients
 # with pools do, never answers, and asyncio would wait for 30 s.
@@ -28,6 +32,12 @@ class Connection(HttpToolsProtocol):
         self._ending = True
         super().shutdown()
         self._cut_off_soon()
+
+    def on_headers_complete(self) -> None:
+        """Begin to answer, in the next turn of the event loop."""
+        super().on_headers_complete()
+        if self.scope["http_version"] == "1.0":
+            send_without_chunks(self.cycle)
 
     def on_response_complete(self) -> None:
         """Send what was written of the answer, and end the connection if the server ends."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from edgehone.core.errors import InputError
 from edgehone.execution.home import file_lock
+from edgehone.execution.owned_folder import owned_folder
 
 _LOCK = "server.lock"
 
@@ -22,7 +22,9 @@ def state_folder(path: str | None) -> Iterator[Path]:
     """
     with ExitStack() as stack:
         if path is None:
-            yield Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edgehone-state-")))
+            state = stack.enter_context(owned_folder("edgehone-state-")) / "state"
+            state.mkdir()
+            yield state
             return
         state = Path(path)
         try:
