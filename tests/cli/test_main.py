@@ -231,10 +231,10 @@ from edgehone.cli import main
 
 def run(words):
     # A thread that cannot be interrupted: the interpreter waits for it at its end.
-    threading.Thread(target=time.sleep, args=(60,)).start()
+    threading.Thread(target=time.sleep, args=(600,)).start()
     try:
         print("ready", flush=True)
-        time.sleep(60)
+        time.sleep(600)
     except KeyboardInterrupt:
         print("first", flush=True)
         return 130
@@ -252,13 +252,11 @@ def test_the_second_ctrl_c_ends_the_process_at_once(pause: float) -> None:
     )
     signal.signal(signal.SIGINT, before)
     with process:
-        assert process.stdout is not None and process.stderr is not None
+        assert process.stdout is not None
         for word in ("ready", "first"):
             assert process.stdout.readline() == f"{word}\n"
             time.sleep(pause)
             process.send_signal(signal.SIGINT)
-        pressed = time.monotonic()
-        said = process.stderr.read()
-        assert process.wait(timeout=30) == 130
-        assert time.monotonic() - pressed < 10
+        _, said = process.communicate(timeout=120)  # less than the thread takes
+        assert process.returncode == 130
     assert "Traceback" not in said and "run the same command again to continue" in said

