@@ -95,6 +95,9 @@ def test_answers_are_scored_token_by_token_and_calls_are_checked(
             by_key["llamacpp/F16"].figure("kl_mean").value or 0
         )
         assert (by_key[small].figure(VALID_KEPT).value or 0) > 0.9
+        # Whether 64 positions are reached by the conversations or by chats of them, the loss is told for each part.
+        parts = [one["value"] for one in by_key[small].facts["kl_by_position"]]
+        assert len(parts) == 4 and parts[-1] == by_key[small].figure(AT_END).value
 
 
 @pytest.mark.real

@@ -124,3 +124,11 @@ def test_nothing_to_bundle_leaves_the_baseline_and_the_reason() -> None:
     decision = replace(decided(candidate("a/f16", 90, 4_000_000)), fallback=None)
     assert [stage.name for stage in stages(decision)] == ["baseline", "validation"]
     assert "No candidate passes" in explanation(decision)
+
+
+def test_the_divergence_by_position_is_told() -> None:
+    parts = [{"up_to": 128, "value": 0.00123}, {"up_to": 256, "value": None}]
+    chosen = candidate("a/q4", 20, 2_000_000, kl_by_position=parts)
+    told = explanation(decided(chosen, *OTHERS))
+    assert "KL divergence by position in the context: up to 128 0.0012, up to 256 unknown." in told
+    assert "by position" not in explanation(decided(candidate("a/q4", 20, 2_000_000), *OTHERS))

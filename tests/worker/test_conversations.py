@@ -12,9 +12,13 @@ import pytest
 
 from edgehone.backends.sessions import Generation, WorkerJob
 from edgehone.core.errors import EdgehoneError, ModelError
-from edgehone.worker import conversations, windows
+from edgehone.worker import conversations, long_chats, windows
 
 END = 0
+TEMPLATE = (
+    "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}"
+    "{% if add_generation_prompt %}<a>{% endif %}"
+)
 
 
 class Speaker:
@@ -44,20 +48,24 @@ def answered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., A
 
     def call(given: list[tuple[list[int], list[int]]], **args: Any) -> tuple[dict[str, Any], Path, Speaker]:
         speaker = Speaker()
-        backend = type("Backend", (), {"open_session": staticmethod(lambda *_: speaker)})
+        opens = {"open_session": lambda *_: speaker, "open_tokenizer": lambda *_: Letters()}
+        backend = type("Backend", (), {name: staticmethod(one) for name, one in opens.items()})
         monkeypatch.setattr(conversations, "load_backend", lambda job: backend)
         prepared, out = tmp_path / "prepared", tmp_path / "out"
         (prepared / "calibration").mkdir(parents=True)
         out.mkdir()
-        stated = [{"prompt": prompt, "answer": answer} for prompt, answer in given]
+        asked = [{"role": "user", "content": "a question"}]
+        stated = [{"prompt": prompt, "answer": answer, "messages": asked} for prompt, answer in given]
         (prepared / conversations.FILE).write_text(json.dumps(stated))
         (prepared / "calibration" / "ids.json").write_text("[1, 2]")
         (prepared / "calibration" / "bos.json").write_text("[9]")
         (prepared / "calibration" / "calibration.txt").write_text("text")
-        told = {"settings": {}, "eos": [END], "count": 100, "length": 6, "context": None, **args}
-        job = WorkerJob(
-            told, {"artifact": tmp_path, "prepared": prepared}, out, None, 1, lambda share, what: None
-        )
+        (prepared / "evaluation.json").write_text('{"ids": [4, 4, 4]}')
+        (prepared / "tokenizer").mkdir()
+        (prepared / "tokenizer" / "chat_template.jinja").write_text(TEMPLATE)
+        told = {"settings": {}, "eos": [END], "count": 100, "length": 6, "context": None, "whole": 60, **args}
+        inputs = {"artifact": tmp_path, "model": tmp_path, "prepared": prepared}
+        job = WorkerJob(told, inputs, out, None, 1, lambda share, what: None)
         return conversations.answers(job), out, speaker
 
     return call
@@ -77,16 +85,27 @@ def test_answers_end_where_the_text_does(answered: Callable[..., Any], tmp_path:
 
     job = WorkerJob({}, {"conversations": out}, tmp_path, None, 1, lambda share, what: None)
     found = windows.read(job)
-    assert found.tokens == facts["tokens"] and len(found.each) == 15
+    assert sum(len(one.bytes) for one in found.each) == facts["tokens"] and len(found.each) == 15
     first = found.each[0]
-    assert list(first.targets) == [7, END] and first.scored == range(1, 3)
+    assert list(first.targets) == [7, END] and list(first.scored) == [1, 2]
+    # Three chats of five conversations each follow: positions before answers are scored, and no other.
+    assert len(found.long) == 3 and {len(one.ids) for one in found.long} == {60}
+    assert {int(one) for chat in found.long for one in chat.targets} == {7}
+    assert found.tokens == facts["tokens"] + sum(len(one.scored) for one in found.long)
+    assert not found.head(2).long and len(found.head(2).all) == 2
 
 
 def test_given_answers_are_taken_and_long_conversations_left_out(answered: Callable[..., Any]) -> None:
     given = [([5] * (3 if at % 2 else 30), [8, 8, 8]) for at in range(40)]
     facts, out, speaker = answered(given, context=20, count=12)
     assert not speaker.prompts and facts["scored"] == 12 and facts["left_out"] > 10
+    assert len(json.loads((out / long_chats.FILE).read_text())["chats"]) == 3
     assert json.loads((out / conversations.FILE).read_text())[0]["ids"] == [5, 5, 5, 8, 8, 8]
+
+
+def test_conversations_that_cover_the_context_are_not_joined(answered: Callable[..., Any]) -> None:
+    _, out, _ = answered([([5] * (2 + at % 7), [8] * 6) for at in range(40)], whole=12)
+    assert json.loads((out / long_chats.FILE).read_text()) == long_chats.none(12)
 
 
 def test_too_few_answers_are_an_error(answered: Callable[..., Any]) -> None:
@@ -106,9 +125,7 @@ def test_prompts_are_what_the_template_writes(tmp_path: Path) -> None:
     tokenizer: Any = Letters()
     with pytest.raises(ModelError, match="has no chat template"):
         conversations.tokenized(tokenizer, tmp_path, tmp_path / "c.jsonl")
-    turns = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}"
-    template = turns + "{% if add_generation_prompt %}<a>{% endif %}"
-    (tmp_path / "chat_template.jinja").write_text(template)
+    (tmp_path / "chat_template.jinja").write_text(TEMPLATE)
     found = conversations.tokenized(tokenizer, tmp_path, tmp_path / "c.jsonl")
     assert "".join(map(chr, found[1]["prompt"])) == "<user>q1<a>" and found[1]["answer"] == []
     assert "".join(map(chr, found[10]["prompt"])) == "<user>q0<a>"
@@ -117,7 +134,7 @@ def test_prompts_are_what_the_template_writes(tmp_path: Path) -> None:
 
 def test_windows_of_another_text_have_another_digest() -> None:
     def of(ids: list[int]) -> windows.Windows:
-        return windows.Windows([windows.Window(np.array(ids), 0, np.ones(2, np.int64))], ())
+        return windows.Windows([windows.Window(np.array(ids), np.arange(2), np.ones(2, np.int64))], ())
 
     assert of([1, 2, 3]).digest != of([1, 2, 4]).digest
     assert of([1, 2, 3]).head(1).digest == of([1, 2, 3]).digest

@@ -69,8 +69,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
         out = tmp_path / f"out{len(list(tmp_path.iterdir()))}"
         out.mkdir()
         inputs = {"artifact": tmp_path, "prepared": args.pop("prepared")}
-        if "reference" in args:
-            inputs["reference"] = args.pop("reference")
+        inputs |= {name: args.pop(name) for name in ("reference", "conversations") if name in args}
         job_args = {"backend": "fake_backend", "settings": {}, "bos": [1], "windows": 3, "window": 9, **args}
         job = WorkerJob(job_args, inputs, out, None, 1, lambda _fraction, _what: None)
         return function(job), out
@@ -113,6 +112,46 @@ def test_reference_windows_are_bos_and_consecutive_text(run: Run, prepared: Path
     np.testing.assert_allclose(tokens["nll"], -np.array(expected), atol=1e-5)
     logprobs = np.load(out / "logprobs.npy", mmap_mode="r")
     np.testing.assert_allclose(logprobs[:7], exact(session, session.scored_ids[0])[1:8], atol=1e-5)
+
+
+@pytest.mark.parametrize("chunk", [1, 4, 100])
+def test_long_chats_are_scored_in_the_same_session_and_stored_apart(
+    run: Run, prepared: Path, tmp_path: Path, chunk: int
+) -> None:
+    """The figures of the conversations are those without long chats, of which the answers alone are scored."""
+    spoken = [{"ids": list(range(2 + at, 12 + at)), "start": 6, "bytes": [1] * 4} for at in range(3)]
+    long = [
+        {"ids": list(range(20 + at, 40 + at)), "answered": [3, 4, 9, 10, 19], "bytes": [2] * 5}
+        for at in range(2)
+    ]
+    found = {}
+    for name, chats in (("without", []), ("with", long)):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "conversations.json").write_text(json.dumps(spoken))
+        (folder / "long.json").write_text(json.dumps({"chats": chats}))
+        given = {"prepared": prepared, "conversations": folder}
+        facts, reference = run(score.reference, Fake(50), **given)
+        assert (facts["windows"], facts["window"], facts["tokens"]) == (3, 10, 12)
+        session = Fake(50, noise=0.2, chunk=chunk)
+        _, out = run(score.score, session, **given, reference=reference, windows=0)
+        assert len(session.scored_ids) == 3 + len(chats) and (out / "long.npz").exists() == bool(chats)
+        found[name] = dict(np.load(out / "tokens.npz"))
+        _, first = run(score.score, Fake(50, noise=0.2), **given, reference=reference, windows=2)
+        assert not (first / "long.npz").exists()
+        np.testing.assert_array_equal(np.load(first / "tokens.npz")["kl"], found[name]["kl"][:8])
+    assert found["with"].keys() == found["without"].keys()
+    for column, values in found["with"].items():
+        np.testing.assert_array_equal(values, found["without"][column])
+    assert found["with"]["position"].tolist() == [5, 6, 7, 8] * 3
+    apart = np.load(out / "long.npz")
+    assert apart["window"].tolist() == [3] * 5 + [4] * 5
+    assert apart["position"].tolist() == [2, 3, 8, 9, 18] * 2
+    nll = [-exact(session, one["ids"])[at - 1, one["ids"][at]] for one in long for at in one["answered"]]
+    np.testing.assert_allclose(apart["nll"], nll, atol=1e-5)
+    pairs = [(exact(Fake(50), one["ids"]), exact(session, one["ids"])) for one in long]
+    kl = np.concatenate([(np.exp(p) * (p - q)).sum(1)[[2, 3, 8, 9, 18]] for p, q in pairs])
+    np.testing.assert_allclose(apart["kl"], kl, rtol=1e-4)
 
 
 @pytest.mark.parametrize(("noise", "told"), [(1e-4, False), (0.3, True)])

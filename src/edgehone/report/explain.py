@@ -86,6 +86,8 @@ def explanation(decision: Decision) -> str:
     chosen = decision.candidate(decision.bundled) if decision.bundled else None
     if chosen and "bound" in chosen.facts:
         lines += ["", f"Bottleneck: {chosen.facts['bound']}."]
+    if parts := by_position(chosen):
+        lines += ["", f"KL divergence by position in the context: {parts}."]
     if tried := tuning(decision):
         lines += ["", "Runtime settings tried, each compared with the recipe's defaults:", *_settings(tried)]
     if partial := partly_quantized(decision):
@@ -96,6 +98,16 @@ def explanation(decision: Decision) -> str:
         causes.setdefault(reason, []).append(key)
     lines += [f"  {', '.join(keys)}: {reason}" for reason, keys in causes.items()]
     return "\n".join(lines)
+
+
+def by_position(chosen: Candidate | None) -> str:
+    """Return the divergence of each part of the context; "" if it was not measured."""
+    parts = chosen.facts.get("kl_by_position", ()) if chosen else ()
+    told = [
+        f"up to {one['up_to']} {'unknown' if one['value'] is None else significant(one['value'], 2)}"
+        for one in parts
+    ]
+    return ", ".join(told)
 
 
 def partly_quantized(decision: Decision) -> dict[str, str]:

@@ -12,11 +12,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgehone.backends.capabilities import TokenizerBackend, require
 from edgehone.backends.sessions import Session, Tokenizer, WorkerJob
 from edgehone.core.errors import EdgehoneError, ModelError
 from edgehone.inputs import conversations
+from edgehone.worker import long_chats
 from edgehone.worker.backend import load_backend
 from edgehone.worker.chat_template import read_template, render, shaped, special_tokens
+from edgehone.worker.long_chats import Answered
 
 if TYPE_CHECKING:
     from edgehone.inputs.conversations import Messages
@@ -28,6 +31,8 @@ _SHARE = 5
 
 def tokenized(tokenizer: Tokenizer, folder: Path, path: Path) -> list[dict[str, Any]]:
     """Return for each conversation of a file its `prompt` and, if it ends with one, its `answer`, as ids.
+
+    `messages` are those of the prompt.
 
     `folder` is the tokenizer's, with the chat template. Raises ModelError if it has none or cannot render one.
     """
@@ -45,9 +50,9 @@ def tokenized(tokenizer: Tokenizer, folder: Path, path: Path) -> list[dict[str, 
     found = []
     for messages in conversations.read(path):
         answered = messages[-1]["role"] == "assistant"
-        prompt = ids_of(messages[:-1] if answered else messages)
+        asked = messages[:-1] if answered else messages
         answer = tokenizer.encode(messages[-1]["content"])[0] if answered else []
-        found.append({"prompt": prompt, "answer": answer})
+        found.append({"prompt": ids_of(asked), "answer": answer, "messages": asked})
     return found
 
 
@@ -55,15 +60,17 @@ def answers(job: WorkerJob) -> dict[str, Any]:
     """Answer conversations greedily, and write those to score and those to calibrate with.
 
     args: backend, settings, eos (ids that end a text), count (the most conversations to score), length (the most tokens
-    of an answer), context (the model's, or None). inputs: artifact, prepared (with conversations.json and calibration).
-    Files: conversations.json, [{"ids", "start" (the first id of the answer), "bytes" (UTF-8 bytes of each id of the
-    answer)}], and the folder calibration: the other conversations, followed by the calibration text. Returns scored,
-    calibration (numbers), tokens (scored), and left_out, the number of conversations that are too long or have an empty
-    answer. Raises EdgehoneError if too few are left.
+    of an answer), context (the model's, or None), whole (the context that long chats are to cover). inputs: artifact,
+    model, prepared (with conversations.json and calibration). Files: conversations.json, [{"ids", "start" (the first id
+    of the answer), "bytes" (UTF-8 bytes of each id of the answer)}], long.json (`worker.long_chats`), and the folder
+    calibration: the other conversations, followed by the calibration text. Returns scored, calibration (numbers),
+    tokens (scored), and left_out, the number of conversations that are too long or have an empty answer. Raises
+    EdgehoneError if too few are left.
     """
     session = load_backend(job).open_session(job.inputs["artifact"], job.args["settings"], job)
     given = json.loads((job.inputs["prepared"] / FILE).read_text("utf-8"))
     scored: list[dict[str, Any]] = []
+    turns: list[Answered] = []
     others: list[list[int]] = []
     left_out = 0
     for at, one in enumerate(given):
@@ -78,8 +85,10 @@ def answers(job: WorkerJob) -> dict[str, Any]:
         else:
             sizes = _sizes(session, answer)
             scored.append({"ids": [*one["prompt"], *answer], "start": len(one["prompt"]), "bytes": sizes})
+            turns.append(_turn(session, one["messages"], answer, sizes, job.args["eos"]))
         job.progress((at + 1) / len(given), "answers of the original")
     texts = [str(session.detokenize(ids)) for ids in others]
+    chats = _long_chats(job, session, scored, turns)
     session.close()
     if len(scored) < conversations.MIN_CONVERSATIONS * (_SHARE - 1) // _SHARE:
         raise EdgehoneError(
@@ -88,6 +97,7 @@ def answers(job: WorkerJob) -> dict[str, Any]:
             hint="give more or shorter ones with --chat FILE",
         )
     (job.out / FILE).write_text(json.dumps(scored), "utf-8")
+    (job.out / long_chats.FILE).write_text(json.dumps(chats), "utf-8")
     _write_calibration(job, others, texts)
     tokens = sum(len(one["bytes"]) for one in scored)
     return {"scored": len(scored), "calibration": len(others), "tokens": tokens, "left_out": left_out}
@@ -104,6 +114,33 @@ def _answer(session: Session, one: dict[str, Any], job: WorkerJob) -> list[int]:
     # The id that ends the answer is a decision of the model, too, so it is scored.
     answer = list(itertools.takewhile(lambda token: token not in ends, ids))
     return [int(token) for token in ids[: len(answer) + 1]] if answer else []
+
+
+def _turn(
+    session: Session, messages: Messages, answer: Sequence[int], sizes: Sequence[int], ends: Sequence[int]
+) -> Answered:
+    """Return a conversation as a turn of a long chat, whose template writes the end of the answer by itself."""
+    end = answer[-1] if answer[-1] in ends else None
+    said = answer if end is None else answer[:-1]
+    return Answered(messages, said, str(session.detokenize(said)), sizes[: len(said)], end)
+
+
+def _long_chats(
+    job: WorkerJob, session: Session, scored: Sequence[dict[str, Any]], turns: Sequence[Answered]
+) -> dict[str, Any]:
+    """Return the chats of the whole context, unless the conversations themselves reach as far."""
+    if long_chats.covers(scored, job.args["whole"]):
+        return long_chats.none(job.args["whole"])
+    tokenizer = require(load_backend(job), TokenizerBackend).open_tokenizer(job.inputs["model"], job)
+    text = json.loads((job.inputs["prepared"] / "evaluation.json").read_text("utf-8"))["ids"]
+    folder = job.inputs["prepared"] / "tokenizer"
+    return long_chats.made(
+        turns,
+        job.args["whole"],
+        tokenizer,
+        folder,
+        lambda begin, end: str(session.detokenize(text[begin:end])),
+    )
 
 
 def _sizes(session: Session, answer: Sequence[int]) -> list[int]:

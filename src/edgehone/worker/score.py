@@ -3,8 +3,8 @@
 The protocol is the same for all backends. The evaluation ids are cut into windows of equal length, each consisting
 of the model's BOS ids followed by consecutive text ids; windows do not overlap. Every text id but the first of a
 window is a target: position i predicts i + 1, from an empty context, with the same ids for every backend. With
-inputs["conversations"] the windows are conversations instead, and the targets the ids of the answers
-(`worker.windows`).
+inputs["conversations"] the windows are conversations instead, and the targets the ids of the answers; long chats may
+follow, which are scored in the same session and stored apart (`worker.windows`).
 
 `reference` stores the original's log-probabilities: all of them if they fit in `max_bytes`, else the K most likely
 of each position and the mass of the rest. `score` streams a candidate's logits past them. Neither holds more than
@@ -29,6 +29,7 @@ from edgehone.backends.sessions import ForeseeingSession
 from edgehone.core.errors import EdgehoneError
 from edgehone.worker.backend import load_backend
 from edgehone.worker.logprobs import Store, divergence, log_errors, log_softmax
+from edgehone.worker.long_chats import TOKENS as LONG
 from edgehone.worker.windows import Windows
 from edgehone.worker.windows import read as read_windows
 
@@ -46,6 +47,8 @@ BLOCK_BYTES = 64 << 20
 # The largest difference of a token's log-probability between two runs of the original: sums in another order change it
 # by about 1e-5 nats in float32 and 1e-2 in 16 bits, dropout by 0.1 or more for some token of a window.
 SAME_NATS = 0.05
+# The files of scored tokens, in the order in which log-probabilities are stored: the windows', the long chats'.
+_FILES = ("tokens.npz", LONG)
 BLOCK_COST = 40  # bytes of temporaries per logit in the most expensive step, `exact_kl`
 
 
@@ -56,9 +59,10 @@ def reference(job: WorkerJob) -> dict[str, Any]:
     (limit for the log-probabilities, default 1 GiB), tokenize (as in `score`), width (the vocabulary, if padding beyond
     it is to be cut off). inputs: artifact, prepared.
 
-    Files: reference.json (the facts), tokens.npz, task.npz if there is a task, and either logprobs.npy [tokens, V]
-    float32, or top_ids.npy [tokens, K] int32 (ascending), top_logprobs.npy [tokens, K] float32 and tail.npy [tokens]
-    float32 (log of the mass outside the K). The facts say which; `differs` says, as a sentence, how the first window
+    Files: reference.json (the facts), tokens.npz, long.npz for long chats, task.npz if there is a task, and either
+    logprobs.npy [tokens, V] float32, or top_ids.npy [tokens, K] int32 (ascending), top_logprobs.npy [tokens, K] float32
+    and tail.npy [tokens] float32 (log of the mass outside the K), of the windows and then the long chats. The facts say
+    which; those on windows and tokens leave long chats out. `differs` says, as a sentence, how the first window
     scored again differs by more than rounding, or is None. With `tokenize`, facts and files include those of `score`,
     for the original as its own candidate. Raises EdgehoneError if the text is too short or the logits are unusable.
     """
@@ -67,9 +71,9 @@ def reference(job: WorkerJob) -> dict[str, Any]:
     try:
         store: Store | None = None
         rows = _Rows()
-        sequences = [window.ids.tolist() for window in windows.each]
+        sequences = [window.ids.tolist() for window in windows.all]
         _foresee(session, sequences, lambda done: job.progress(0.9 * done, "reference, by block"))
-        for number, window in enumerate(windows.each):
+        for number, window in enumerate(windows.all):
             done = 0
             for logits in _blocks(
                 session, window.ids, window.scored, f"window {number}", job.args.get("width")
@@ -80,18 +84,18 @@ def reference(job: WorkerJob) -> dict[str, Any]:
                 targets = window.targets[done : done + len(logits)]
                 store.add(rows.add_target(number, logits, targets))
                 done += len(logits)
-            job.progress((number + 1) / len(windows.each), "reference")
+            job.progress((number + 1) / len(windows.all), "reference")
         if store is None:
             raise EdgehoneError("the evaluation text has no window")
         facts = {**store.close(), "ids_sha256": windows.digest, "bos": list(windows.bos)}
         facts |= {
             "windows": len(windows.each),
             "window": max(len(one.ids) for one in windows.each),
-            "tokens": windows.tokens,
+            "tokens": sum(len(one.bytes) for one in windows.each),
         }
         facts["start"] = int(job.args.get("start", 0))
         facts |= _comparison(facts)
-        rows.save(job.out / "tokens.npz", windows)
+        rows.save(job.out, windows)
         facts["differs"] = _difference(session, windows, rows, job.args.get("width"))
         facts |= _extras(job, session, windows.bos, store.vocabulary)
     finally:
@@ -129,9 +133,10 @@ def score(job: WorkerJob) -> dict[str, Any]:
     args: backend, settings, tokenize (true: also tokenize the texts of parity.json with the backend's own tokenizer),
     windows (a prescreen: only that many windows, and no task). inputs: artifact, prepared, reference.
 
-    Files: tokens.npz with, per scored token, window, kl (nats, KL(reference || candidate)), nll (nats), same_top,
-    correct, bytes, max_error and mean_error (nats, of log-probabilities, over facts["compared"] ids); task.npz if
-    there is a task; with `tokenize` token_ids.json: [[ids] of each text].
+    Files: tokens.npz with, per scored token, window, position (of the id that predicts it), kl (nats, KL(reference ||
+    candidate)), nll (nats), same_top, correct, bytes, max_error and mean_error (nats, of log-probabilities, over
+    facts["compared"] ids); long.npz with the same of long chats; task.npz if there is a task; with `tokenize`
+    token_ids.json: [[ids] of each text].
 
     With a top-K reference the divergence is that of the distributions coarsened to K bins and one bin for the rest,
     which by the log-sum inequality never exceeds the exact one: facts["kl_is_lower_bound"] is then true. Raises
@@ -146,12 +151,12 @@ def score(job: WorkerJob) -> dict[str, Any]:
         raise EdgehoneError("the reference was computed from other token ids than those to be scored")
     if prescreen := job.args.get("windows"):
         windows = windows.head(prescreen)
-    tops = np.load(folder / "tokens.npz")["argmax"]
+    tops = np.concatenate([np.load(folder / name)["argmax"] for name in _FILES if (folder / name).is_file()])
     session = _open(job)
     try:
         rows = _Rows()
         at = 0
-        for number, window in enumerate(windows.each):
+        for number, window in enumerate(windows.all):
             start, width = at, reference_facts["vocabulary"]
             for logits in _blocks(session, window.ids, window.scored, f"window {number}", width):
                 targets = window.targets[at - start : at - start + len(logits)]
@@ -163,8 +168,8 @@ def score(job: WorkerJob) -> dict[str, Any]:
                 rows.mean_error.append(mean)
                 rows.same_top.append(rows.argmax[-1] == tops[at : at + len(logits)])
                 at += len(logits)
-            job.progress((number + 1) / len(windows.each), "score")
-        rows.save(job.out / "tokens.npz", windows)
+            job.progress((number + 1) / len(windows.all), "score")
+        rows.save(job.out, windows)
         facts: dict[str, Any] = {"tokens": at, **_comparison(reference_facts)}
         if not prescreen:
             facts |= _extras(job, session, windows.bos, reference_facts["vocabulary"])
@@ -194,34 +199,41 @@ def _write_token_ids(job: WorkerJob, session: Session) -> None:
 
 
 def _blocks(
-    session: Session, ids: Sequence[int] | Ints, scored: range, window: str, width: int | None
+    session: Session, ids: Sequence[int] | Ints, scored: Sequence[int] | Ints, window: str, width: int | None
 ) -> Iterator[Logits]:
-    """Yield the checked logits of the `scored` positions, in blocks of limited size.
+    """Yield the checked logits of the `scored` positions, which ascend, in blocks of limited size.
 
     `width` is the reference's vocabulary: padding beyond it is cut off. Raises EdgehoneError for a smaller
     vocabulary, non-finite logits, or missing positions.
     """
     import numpy as np
 
-    position = 0
+    position, wanted = 0, np.asarray(scored, np.int64)
     for chunk in session.score([int(i) for i in ids]):
         vocabulary = int(chunk.shape[1])
         if width is not None and vocabulary < width:
             raise EdgehoneError(
                 f"the candidate's vocabulary has {vocabulary} entries, the original's {width}"
             )
-        low, high = max(scored.start - position, 0), min(scored.stop - position, len(chunk))
+        low, high = np.searchsorted(wanted, (position, position + len(chunk)))
         step = max(1, BLOCK_BYTES // (BLOCK_COST * vocabulary))
         for begin in range(low, high, step):
-            block = np.asarray(chunk[begin : min(begin + step, high), :width], dtype=np.float32)
+            at = wanted[begin : min(begin + step, high)]
+            block = np.asarray(_rows_of(chunk, at - position)[:, :width], dtype=np.float32)
             # Check the extremes, which are NaN or infinite if any entry is; a sum would overflow.
             if not np.isfinite(block.max() - np.float64(block.min())):
                 row = int(np.flatnonzero(~np.isfinite(block).all(axis=1))[0])
-                raise EdgehoneError(f"non-finite logits in {window} at position {position + begin + row}")
+                raise EdgehoneError(f"non-finite logits in {window} at position {at[row]}")
             yield block
         position += len(chunk)
-    if position < scored.stop:
+    if len(wanted) and position <= wanted[-1]:
         raise EdgehoneError(f"{window}: only {position} positions have logits for {len(ids)} ids")
+
+
+def _rows_of(chunk: Logits, at: Ints) -> Logits:
+    """Return rows of a chunk of logits, without a copy if they follow each other."""
+    together = at[-1] - at[0] + 1 == len(at)
+    return chunk[int(at[0]) : int(at[-1]) + 1] if together else chunk[at]
 
 
 class _Rows:
@@ -250,7 +262,7 @@ class _Rows:
         self.correct.append(self.argmax[-1] == targets)
         return logprobs
 
-    def save(self, path: Path, windows: Windows) -> None:
+    def save(self, folder: Path, windows: Windows) -> None:
         """Write one row per token. The reference's divergence from itself is 0 by definition."""
         import numpy as np
 
@@ -262,8 +274,13 @@ class _Rows:
             value = getattr(self, name)
             columns[name] = np.concatenate(value) if value else np.zeros(tokens)
         columns["same_top"] = np.concatenate(self.same_top) if self.same_top else np.ones(tokens, bool)
-        with path.open("wb") as file:
-            np.savez(file, bytes=windows.bytes, **columns)
+        columns["bytes"] = np.concatenate([one.bytes for one in windows.all])
+        columns["position"] = np.concatenate([one.scored for one in windows.all]).astype(np.int32)
+        usual = sum(len(one.bytes) for one in windows.each)
+        parts = (slice(usual), slice(usual, None)) if windows.long else (slice(usual),)
+        for name, part in zip(_FILES, parts, strict=False):
+            with (folder / name).open("wb") as file:
+                np.savez(file, **{column: values[part] for column, values in columns.items()})
 
 
 def _extras(job: WorkerJob, session: Session, bos: tuple[int, ...], width: int) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from edgehone.inputs import conversations
 from edgehone.model.info import ModelInfo
 from edgehone.optimize.build import build
 from edgehone.optimize.context import RunContext
+from edgehone.optimize.evaluate import long_context
 from edgehone.optimize.options import OptimizeOptions
 
 # The name of the answered conversations among a run's data and a job's inputs.
@@ -42,6 +43,7 @@ def answered(ctx: RunContext, prepared: JobResult) -> JobResult:
         "count": ctx.effort.windows,
         "length": ANSWER,
         "context": ctx.model.context,
+        "whole": long_context.length(ctx),
     }
     on_progress = ctx.announce(recipe, "scoring", "the original answers conversations")
     try:
@@ -49,7 +51,7 @@ def answered(ctx: RunContext, prepared: JobResult) -> JobResult:
             recipe.backend,
             "edgehone.worker.conversations:answers",
             args,
-            {"artifact": Input.of(build(ctx, recipe)), "prepared": Input.of(prepared)},
+            {"artifact": Input.of(build(ctx, recipe)), "model": ctx.source, "prepared": Input.of(prepared)},
             opens_session=True,
             on_progress=on_progress,
         )
@@ -66,5 +68,6 @@ def notes(done: Input) -> list[str]:
     tokens = sum(len(one["bytes"]) for one in scored)
     return [
         f"quality is that of {len(scored)} conversations: {tokens} tokens of the original's own answers, in its chat "
-        "template"
+        "template",
+        long_context.note(done.path),
     ]

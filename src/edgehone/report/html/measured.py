@@ -16,6 +16,7 @@ from edgehone.report.samples import by_figure, readings
 _QUALITY = (
     "accuracy_kept",
     "kl_mean",
+    "kl_at_end",
     "same_top",
     "relative_error",
     "perplexity_ratio",
