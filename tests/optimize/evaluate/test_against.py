@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
 from edgehone.backends import registry
-from edgehone.backends.base import ReferenceBackend
+from edgehone.backends.base import Recipe, ReferenceBackend
 from edgehone.core.errors import InputError
 from edgehone.core.events import silent
+from edgehone.core.figure import Figure
 from edgehone.decision import requirements
+from edgehone.evaluation import quality, tokens
 from edgehone.execution.environments import environment
 from edgehone.execution.executor import LocalExecutor
 from edgehone.execution.job import Input, Limits
@@ -107,6 +110,40 @@ def context(file: Path, original: Path, work: Path) -> RunContext:
             cast(ReferenceBackend, registry.load("pytorch")),
         ),
     )
+
+
+def test_conversations_are_those_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With --chat the float original and the candidates answer for the same tokens as the file does."""
+    seen = []
+    (tmp_path / "parity.json").write_text("[]")
+    (tmp_path / "token_ids.json").write_text("[]")
+    done = SimpleNamespace(
+        out=tmp_path,
+        identity="done",
+        facts={"bos": [], "windows": 1, "window": 8, "start": 0, "vocabulary": 9, "portable": True},
+    )
+
+    def run(backend: str, function: str, args: Any, inputs: dict[str, Input], **_: Any) -> Any:
+        seen.append((function, set(inputs)))
+        return done
+
+    ctx: Any = SimpleNamespace(
+        run=run, emit=silent, announce=lambda *_: None, with_original=lambda _: ctx, model=FILE
+    )
+    monkeypatch.setattr(against, "build", lambda *_: done)
+    monkeypatch.setattr(tokens, "compare", lambda *_, **__: SimpleNamespace(fault=None))
+    monkeypatch.setattr(quality, "figures", lambda *_: {name: Figure(0.0) for name in against.FIGURES})
+    recipe = Recipe("llamacpp", "as-is", {}, effort="quick", exact=True, why="")
+    original: Any = SimpleNamespace(
+        reference=done, prepared=done, facts={"windows": {"conversations": Input(tmp_path, "chat")}}
+    )
+    float_original: Any = SimpleNamespace(model=FILE, backend=SimpleNamespace(reference=lambda _: recipe))
+    required = requirements.load()
+    found = against._reference(ctx, float_original, original, required)
+    trial: Any = SimpleNamespace(artifact=done, recipe=recipe, figures={})
+    against._score(ctx, original, found, trial)
+    assert [name for name, _ in seen] == ["edgehone.worker.score:reference", "edgehone.worker.score:score"]
+    assert all("conversations" in inputs for _, inputs in seen) and trial.figures
 
 
 @pytest.mark.real

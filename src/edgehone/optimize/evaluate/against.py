@@ -100,7 +100,11 @@ def _reference(
                 "tokenize": True,
                 "width": facts["vocabulary"],
             },
-            {"artifact": Input.of(artifact), "prepared": Input.of(original.prepared)},
+            {
+                "artifact": Input.of(artifact),
+                "prepared": Input.of(original.prepared),
+                **original.facts.get("windows", {}),
+            },
             opens_session=True,
         )
     except JobError as error:
@@ -135,6 +139,7 @@ def _score(ctx: RunContext, original: Original, reference: JobResult, trial: Tri
                 "artifact": Input.of(trial.artifact),
                 "prepared": Input.of(original.prepared),
                 "reference": Input.of(reference),
+                **original.facts.get("windows", {}),
             },
             opens_session=True,
             on_progress=ctx.announce(trial.recipe, "scoring", "against the float original"),
