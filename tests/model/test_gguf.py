@@ -204,6 +204,15 @@ def test_the_vocabulary_without_tokens(place: Path) -> None:
     assert inspect(place).vocabulary == 9
 
 
+def test_a_projector_that_is_another_file_is_told(place: Path) -> None:
+    write(place, keys())
+    assert not any("projector" in note for note in inspect(place).notes)
+    place.with_name("mmproj-F16.gguf").touch()
+    assert any(
+        "the projector that pictures need is in mmproj-F16.gguf" in note for note in inspect(place).notes
+    )
+
+
 def test_a_split_model(tmp_path: Path) -> None:
     names = [f"m-0000{number}-of-00002.gguf" for number in (1, 2)]
     write(tmp_path / names[0], keys(split__count=2, split__no=0), {"a": (F16, (256, 2))})

@@ -12,7 +12,8 @@ from edgehone.core.errors import InputError, TextError
 from edgehone.inputs import workload
 from edgehone.model.inspect import inspect
 from edgehone.optimize import context_setup
-from edgehone.optimize.evaluate import language
+from edgehone.optimize.evaluate import language, vision
+from edgehone.optimize.options import OptimizeOptions
 from edgehone.report.summary import summary
 from tests.tiny import SHALLOW
 
@@ -88,6 +89,23 @@ def test_pictures_are_shown_to_what_sees(null_model: Path) -> None:
     with pytest.raises(InputError, match="has pictures, and NullForCausalLM is not a vision-language model"):
         context_setup.check_pictures(inspect(null_model), stream)
     context_setup.check_pictures(dataclasses.replace(inspect(null_model), task="image-text-to-text"), stream)
+
+
+def test_a_language_model_in_gguf_lacks_the_projector(null_model: Path, tmp_path: Path) -> None:
+    """Whatever asks for pictures is told what is missing, and where pictures can be had."""
+    file = dataclasses.replace(inspect(null_model), format="gguf", path=tmp_path / "vl.gguf")
+    options = OptimizeOptions(file.path, pictures=tmp_path)
+    for call in (
+        lambda: context_setup.check_pictures(file, workload.load("vision-stream")),
+        lambda: vision.inputs(options, file),
+    ):
+        with pytest.raises(
+            InputError, match=r"vl.gguf is a language model alone, without the projector"
+        ) as caught:
+            call()
+        assert "the checkpoint of both" in str(caught.value.hint) and caught.value.exit_code == 2
+    with pytest.raises(InputError, match="is not a vision-language model"):
+        vision.inputs(options, inspect(null_model))
 
 
 def test_caches_that_no_memory_holds(null_model: Path) -> None:

@@ -25,6 +25,8 @@ ENCODERS = frozenset({
     "bert", "modern-bert", "nomic-bert", "nomic-bert-moe", "neo-bert", "jina-bert-v2", "jina-bert-v3", "eurobert",
     "gemma-embedding", "llama-embed", "t5encoder",
 })  # fmt: skip
+# Language models of vision-language models; those of others have architectures that plain language models have, too.
+_WITH_PICTURES = ("qwen2vl", "qwen3vl", "qwen3vlmoe")
 _NOT_MODELS = {"t5": "an encoder-decoder"}
 _TOKENIZERS = {"llama": "sentencepiece", "gpt2": "bpe", "bert": "wordpiece", "t5": "unigram"}
 # Architectures with a state space and attention in every layer.
@@ -286,6 +288,10 @@ def _file_notes(model: _Model) -> Iterator[str]:
     shared = model.number("expert_shared_count")
     if shared:
         yield f"{shared} shared experts in addition, used for every token"
+    beside = sorted(one.name for one in model.path.parent.glob("mmproj*.gguf"))
+    if beside or model.architecture in _WITH_PICTURES:
+        where = f"in {beside[0]}" if beside else "in another file (mmproj)"
+        yield f"the language model alone: the projector that pictures need is {where}, and is not optimized"
 
 
 def _string(value: Any) -> str | None:

@@ -166,8 +166,8 @@ def check_pictures(model: ModelInfo, work: workload.Workload) -> None:
     """Raise InputError if the workload has pictures and the model is not a vision-language model."""
     if work.pictures and model.task != vision.TASK:
         raise InputError(
-            f"the workload {work.name!r} has pictures, and {model.architecture} is not a vision-language model",
-            hint="give --workload chat",
+            f"the workload {work.name!r} has pictures, and {vision.no_pictures(model)}",
+            hint=vision.text_alone("give --workload chat", model),
         )
 
 

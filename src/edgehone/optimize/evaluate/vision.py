@@ -25,6 +25,20 @@ from edgehone.worker import prepare_pictures
 TASK = "image-text-to-text"
 
 
+def no_pictures(model: ModelInfo) -> str:
+    """Return why a model takes no pictures, as a clause."""
+    if model.format == "gguf":
+        return f"{model.path} is a language model alone, without the projector (mmproj) that pictures need"
+    return f"{model.architecture} is not a vision-language model"
+
+
+def text_alone(otherwise: str, model: ModelInfo) -> str:
+    """Return the hint for a model that takes no pictures; `otherwise` says how to do without them."""
+    if model.format == "gguf":
+        return f"give the checkpoint of both (config.json, safetensors), or {otherwise}"
+    return otherwise
+
+
 def inputs(options: OptimizeOptions, model: ModelInfo) -> dict[str, Input]:
     """Check the user's pictures and return them as a job input; {} if none are given, then drawn pictures are used.
 
@@ -35,8 +49,7 @@ def inputs(options: OptimizeOptions, model: ModelInfo) -> dict[str, Input]:
     path = Path(options.pictures)
     if model.task != TASK:
         raise InputError(
-            f"--pictures {path}: {model.architecture} is not a vision-language model",
-            hint="leave --pictures out",
+            f"--pictures {path}: {no_pictures(model)}", hint=text_alone("leave --pictures out", model)
         )
     if not path.exists():
         problem = why_absent(path, f"no such file or folder: {path}")
