@@ -35,6 +35,27 @@ def test_the_shipped_tasks_are_taken() -> None:
     assert chat_tasks.are_in(chat_tasks.shipped())
 
 
+def test_repeating_the_question_is_no_right_answer() -> None:
+    for one in chat_tasks.read(chat_tasks.shipped()):
+        assert not passes(one["check"], one["messages"][-1]["content"]), one["messages"]
+
+
+@pytest.mark.parametrize(
+    ("begin", "right", "wrong"),
+    [
+        ("Which planet", ["Earth", "On the planet **Earth**."], ["Kepler-41b, a super-Earth.", "Mars. Earth is"]),
+        ("Write the word", ["LANTERN", "The word is LANTERN."], ["Lantern", "lantern: LANGUELL"]),
+        ("Which word comes", ["apple", "The first is 'apple'."], ['The answer is "cherry"']),
+        ("List three", ["pear, plum, fig", "Pear, plum and fig", "Pear, fig, and nut"], ["pear, fig", "* Pear\n* Fig"]),
+    ],
+)  # fmt: skip
+def test_the_shipped_checks_of_texts(begin: str, right: list[str], wrong: list[str]) -> None:
+    """The wrong ones are what a model of 135 million parameters says, or nearly so."""
+    tasks = chat_tasks.read(chat_tasks.shipped())
+    [check] = [one["check"] for one in tasks if one["messages"][-1]["content"].startswith(begin)]
+    assert [passes(check, one) for one in (*right, *wrong)] == [True] * len(right) + [False] * len(wrong)
+
+
 def test_multiple_choice_is_another_kind_of_task(tmp_path: Path) -> None:
     assert not chat_tasks.are_in(
         written(tmp_path / "a", {"prompt": "2 +", "choices": ["a", "b"], "answer": 0})

@@ -11,12 +11,11 @@ import pytest
 
 from edgehone.backends.sessions import Generation, WorkerJob
 from edgehone.core.errors import EdgehoneError
+from edgehone.inputs import chat_tasks
 from edgehone.worker import chat_task
 
 END = 0
-TEMPLATE = (
-    "{% for m in messages %}<{{ m.content }}>{% endfor %}{% if tools %}[{{ tools[0].name }}]{% endif %}"
-)
+TEMPLATE = "{% for m in messages %}<{{ m.content }}>{% endfor %}{% if tools %}{{ tools | tojson }}{% endif %}"
 
 
 class Echo:
@@ -41,14 +40,18 @@ class Echo:
 
 
 def answered(
-    tmp_path: Path, patch: pytest.MonkeyPatch, *tasks: dict[str, Any], **args: Any
+    tmp_path: Path,
+    patch: pytest.MonkeyPatch,
+    *tasks: dict[str, Any],
+    template: str = TEMPLATE,
+    **args: Any,
 ) -> tuple[Any, Any, Echo]:
     echo = Echo()
     backend = type("Backend", (), {"open_session": staticmethod(lambda *_: echo)})
     patch.setattr(chat_task, "load_backend", lambda job: backend)
     for name in ("tokenizer", "out"):
-        (tmp_path / name).mkdir()
-    (tmp_path / "tokenizer" / "chat_template.jinja").write_text(TEMPLATE)
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "tokenizer" / "chat_template.jinja").write_text(template)
     (tmp_path / "tasks").write_text("\n".join(map(json.dumps, tasks)))
     told = {"settings": {}, "eos": [END], "length": 64, "context": None, **args}
     inputs = {"artifact": tmp_path, "tokenizer": tmp_path / "tokenizer", "tasks": tmp_path / "tasks"}
@@ -72,9 +75,9 @@ def test_answers_are_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert found == [
         {"text": "<SAY PARIS>", "right": True, "kind": "contains"},
         {"text": "<4>", "right": False, "kind": "number"},
-        {"text": "<CALL>[T]", "right": False, "kind": "call"},
+        {"text": '<CALL>[{"NAME": "T"}]', "right": False, "kind": "call"},
     ]
-    assert echo.prompts == ["<say paris>", "<4>", "<call>[t]"]
+    assert echo.prompts == ["<say paris>", "<4>", '<call>[{"name": "t"}]']
 
 
 def test_a_task_beyond_the_context_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,3 +85,32 @@ def test_a_task_beyond_the_context_is_named(tmp_path: Path, monkeypatch: pytest.
         EdgehoneError, match="task 0 has 7 tokens and its answer up to 64; the model's context is 70"
     ):
         answered(tmp_path, monkeypatch, asked("a fox", {"number": 1}), context=70)
+
+
+def test_tools_that_the_model_is_not_told_of_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A template that knows no tools leaves them out in silence; a message may describe them all the same."""
+    tools = [{"type": "function", "function": {"name": "lamp"}}]
+    call = {"call": {"name": "lamp"}}
+    tasks = [
+        asked("use lamp()", call, tools=tools),
+        asked("4", {"number": 4}),
+        asked("on", call, tools=tools),
+    ]
+    silent = "{% for m in messages %}<{{ m.content }}>{% endfor %}"
+    with pytest.raises(
+        EdgehoneError, match="is not told of the tool 'lamp' of task 2: its chat template writes no"
+    ):
+        answered(tmp_path / "a", monkeypatch, *tasks, template=silent)
+    assert answered(tmp_path / "b", monkeypatch, *tasks[:2], template=silent)[0]["tasks"] == 2
+    assert answered(tmp_path / "c", monkeypatch, *tasks)[0]["tasks"] == 3
+
+
+def test_the_shipped_tasks_name_their_tools_in_the_message() -> None:
+    """So that models whose template knows no tools are told of them."""
+    some = [task for task in chat_tasks.read(chat_tasks.shipped()) if task["tools"]]
+    assert len(some) == 4
+    for task in some:
+        names = [one["function"]["name"] for one in task["tools"]]
+        assert names and all(name in task["messages"][-1]["content"] for name in names)

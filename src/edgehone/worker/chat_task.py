@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from edgehone.core.errors import EdgehoneError
@@ -21,7 +22,7 @@ def answers(job: WorkerJob) -> dict[str, Any]:
 
     args: backend, settings, eos (ids that end an answer), length (its most tokens), context (the model's, or None).
     inputs: artifact, tokenizer, tasks. Returns tasks (number) and right. Raises EdgehoneError for a task that is longer
-    than the context.
+    than the context, or has a tool that neither its messages nor the template name.
     """
     session = load_backend(job).open_session(job.inputs["artifact"], job.args["settings"], job)
     tasks, ends = chat_tasks.read(job.inputs["tasks"]), set(job.args["eos"])
@@ -29,6 +30,7 @@ def answers(job: WorkerJob) -> dict[str, Any]:
     found = []
     try:
         text = Text(job, session)
+        _check_tools(text, tasks)
         for at, task in enumerate(tasks):
             ids = text.conversation(task["messages"], task["tools"])
             if context is not None and len(ids) + length > context:
@@ -44,3 +46,19 @@ def answers(job: WorkerJob) -> dict[str, Any]:
         session.close()
     (job.out / "answers.json").write_text(json.dumps(found), "utf-8")
     return {"tasks": len(found), "right": sum(one["right"] for one in found)}
+
+
+def _check_tools(text: Text, tasks: Sequence[Mapping[str, Any]]) -> None:
+    """Raise EdgehoneError for a task with a tool that its prompt does not name: the model could not call it.
+
+    Templates that know no tools leave them out in silence.
+    """
+    for at, task in enumerate(tasks):
+        inner = [tool.get("function", tool) for tool in task["tools"]]
+        names = [str(one.get("name", "")) for one in inner if isinstance(one, dict)]
+        prompt = text.rendered(task["messages"], task["tools"]) if names else ""
+        if untold := [name for name in names if name not in prompt]:
+            raise EdgehoneError(
+                f"the model is not told of the tool {untold[0]!r} of task {at}: its chat template writes no tools",
+                hint="describe the tools in a message of the task",
+            )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from edgehone.backends.base import Recipe
 from edgehone.core.errors import InputError, JobError, ModelError
+from edgehone.core.figure import Figure
 from edgehone.evaluation import quality
 from edgehone.evaluation import statistics as st
 from edgehone.execution.job import Input
@@ -16,6 +18,7 @@ from edgehone.inputs import chat_tasks
 from edgehone.model.info import ModelInfo
 from edgehone.optimize.build import build
 from edgehone.optimize.context import RunContext
+from edgehone.optimize.evaluate.same_run import runs_as
 from edgehone.optimize.original import Original
 from edgehone.optimize.trial import Trial
 
@@ -23,6 +26,19 @@ INPUT = "chat_tasks"
 # The most tokens of an answer: what is asked for is short.
 ANSWER = 128
 VALID, VALID_KEPT = "structured_valid", "structured_valid_kept"
+CALLS, CALLS_KEPT = "calls_valid", "calls_valid_kept"
+# The figures of tasks of some kinds: the share of right answers, its ratio to the original's, and why there is none.
+_SHARES = (
+    ("task_accuracy", "task_accuracy_kept", chat_tasks.KINDS, "the original gives no right answer"),
+    (
+        VALID,
+        VALID_KEPT,
+        chat_tasks.STRUCTURED,
+        "the original writes neither valid JSON nor a valid call of a tool",
+    ),
+    (CALLS, CALLS_KEPT, ("call",), "the original makes no valid call of a tool"),
+)
+_RUN = "chat_tasks_run_as"
 
 
 def check(path: Path, model: ModelInfo) -> None:
@@ -45,39 +61,44 @@ def reference(ctx: RunContext, prepared: JobResult) -> dict[str, Any]:
     # As its users run it: the reference may be a session that scores texts block by block and generates none.
     recipe = ctx.reference_backend.original(ctx.model)
     try:
-        found = _answers(ctx, recipe, Input.of(build(ctx, recipe)), prepared)
+        artifact = Input.of(build(ctx, recipe))
+        found = _answers(ctx, recipe, artifact, prepared)
     except JobError as error:
         raise ModelError(f"the original cannot answer the tasks: {error.message}", hint=error.hint) from error
-    return {INPUT: found}
+    return {INPUT: found, _RUN: runs_as(ctx, recipe, artifact)}
 
 
 def compare(ctx: RunContext, original: Original, trial: Trial) -> None:
-    """Set a trial's shares of right answers and of valid structured output, and keep its answers."""
+    """Set a trial's shares of right answers, of valid structured output and of valid calls, and keep its answers.
+
+    What runs as the original does is not asked again.
+    """
     if INPUT not in original.facts or trial.artifact is None:
         return
-    base = original.facts[INPUT]
-    found = _answers(ctx, trial.recipe, Input.of(trial.artifact), original.prepared)
-    every = range(len(found))
-    structured = [at for at in every if found[at]["kind"] in chat_tasks.STRUCTURED]
-    for names, chosen in (
-        (("task_accuracy", "task_accuracy_kept"), every),
-        ((VALID, VALID_KEPT), structured),
-    ):
-        if chosen:
-            trial.figures.update(
-                _figures(names, [found[at]["right"] for at in chosen], [base[at]["right"] for at in chosen])
-            )
+    base, artifact = original.facts[INPUT], Input.of(trial.artifact)
+    same = runs_as(ctx, trial.recipe, artifact) == original.facts[_RUN]
+    found = base if same else _answers(ctx, trial.recipe, artifact, original.prepared)
+    trial.figures.update(_figures(found, base))
     trial.samples["chat_tasks"] = {"answers": found, "original": base}
 
 
-def _figures(names: tuple[str, str], right: list[bool], before: list[bool]) -> dict[str, Any]:
+def _figures(found: Sequence[Mapping[str, Any]], base: Sequence[Mapping[str, Any]]) -> dict[str, Figure]:
     import numpy as np
 
-    mine, theirs = (np.array(one, np.float64) for one in (right, before))
-    kept = quality.kept_ratio(
-        mine, theirs, np.arange(len(mine), dtype=np.float64), "the original gives no right answer"
-    )
-    return {names[0]: st.share_interval(int(mine.sum()), len(mine)).figure("share"), names[1]: kept}
+    figures = {}
+    for share, kept, kinds, none in _SHARES:
+        pairs = [
+            (mine["right"], theirs["right"])
+            for mine, theirs in zip(found, base, strict=True)
+            if mine["kind"] in kinds
+        ]
+        if not pairs:
+            continue
+        mine, theirs = np.array(pairs, np.float64).T
+        figures[share] = st.share_interval(int(mine.sum()), len(pairs)).figure("share")
+        tasks = np.arange(len(pairs), dtype=np.float64)
+        figures[kept] = quality.kept_ratio(mine, theirs, tasks, f"{none} in {len(pairs)} tasks")
+    return figures
 
 
 def _answers(ctx: RunContext, recipe: Recipe, artifact: Input, prepared: JobResult) -> list[dict[str, Any]]:
