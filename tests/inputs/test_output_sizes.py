@@ -136,3 +136,14 @@ def test_every_row_can_be_read_back(sizes: list[tuple[int, int]], with_sizes: bo
     told = found.get(sizes_name("y"), np.tile(sizes[0], (len(sizes), 1)))
     for at, (row, size) in enumerate(zip(found["y"], told, strict=True)):
         assert (row[: size[0], : size[1]] == at + 1).all() and row.sum() == (at + 1) * size.prod()
+
+
+def test_entries_of_short_rows_count_as_those_of_long_ones() -> None:
+    """Steps after an end are not counted as equal: each own entry is stretched to the longest row."""
+    ours = joined("y", [np.ones((1, 4)), np.array([[5.0, 7.0]])])
+    theirs = joined("y", [np.ones((1, 4)), np.array([[5.0, 8.0]])])
+    stretched = aligned(ours, theirs)
+    assert stretched[0]["y"].tolist() == [[1, 1, 1, 1], [5, 5, 7, 7]]
+    assert (stretched[0]["y"] == stretched[1]["y"]).mean() == 0.75
+    padded = aligned(ours, theirs, ["y"])
+    assert padded[1]["y"].tolist() == [[1, 1, 1, 1], [5, 8, 0, 0]]

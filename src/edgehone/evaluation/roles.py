@@ -6,7 +6,7 @@ the loss of another.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -87,6 +87,13 @@ class OutputRole:
     def sentence(self) -> str:
         """Return the assumption as a sentence for the report."""
         return f"the output {self.name!r} is judged as {MEANINGS[self.role]} ({self.why})"
+
+
+def padded(roles: Sequence[OutputRole]) -> frozenset[str]:
+    """Return the outputs in which zeros at the end mean nothing: silence, boxes without a score."""
+    sounds = [one.name for one in roles if one.role == "sound"]
+    boxes = [name for one in roles if one.layout for name in one.layout.names]
+    return frozenset([*sounds, *boxes])
 
 
 def check(kind: str | None) -> None:

@@ -23,6 +23,8 @@ BATCH = "batch"
 # Names that exporters and people give to the axis of the samples: batch, batch_size, N, x_batch.
 _BATCH = re.compile(r"(?:\w*[_.])?batch\w*", re.IGNORECASE)
 _LETTER = re.compile(r"n|b|bs|bsz", re.IGNORECASE)
+# Names of an input with the samples' numbers of steps: input_lengths, x_len.
+_ENDS = re.compile(r"len(?:gth)?s?$", re.IGNORECASE)
 # Names of an axis of steps in time. Samples of a graph whose first axis has one are not told from steps of one sample.
 _TIME = re.compile(
     r"t|s|l|time\w*|\w*seq(?:uence)?(?:_?len\w*)?|\w*_?(?:length|len)|(?:\w+_)?(?:steps?|frames?)", re.I
@@ -38,12 +40,17 @@ class Axes:
 
     If the graph has `states`, a sample is a sequence: its arrays have an axis of steps after the axis of the samples,
     which the graph itself does not have, and the states are not among them.
+
+    `ends` is the input [samples] that says how many steps of each sample are no padding, and `padded` are the inputs
+    with an axis of steps of any size after that of the samples. A batch is cut to its own longest sample.
     """
 
     inputs: Mapping[str, int | None] = field(default_factory=dict)
     outputs: Mapping[str, int | None] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     states: tuple[State, ...] = ()
+    ends: str | None = None
+    padded: tuple[str, ...] = ()
 
     @property
     def shared(self) -> frozenset[str]:
@@ -84,13 +91,15 @@ class Axes:
     def to_json(self) -> dict[str, Any]:
         """Return a plain dict."""
         found: dict[str, Any] = {"inputs": dict(self.inputs), "outputs": dict(self.outputs)}
-        return found | ({"states": [one.to_json() for one in self.states]} if self.states else {})
+        found |= {"states": [one.to_json() for one in self.states]} if self.states else {}
+        return found | ({"ends": self.ends, "padded": [*self.padded]} if self.ends else {})
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Axes:
         """Return the axes of a dict made by `to_json`; an empty dict means the first axis everywhere."""
         kept = tuple(State.from_json(one) for one in data.get("states", ()))
-        return cls(data.get("inputs", {}), data.get("outputs", {}), states=kept)
+        ends, padded = data.get("ends"), tuple(data.get("padded", ()))
+        return cls(data.get("inputs", {}), data.get("outputs", {}), states=kept, ends=ends, padded=padded)
 
 
 def find(
@@ -116,7 +125,25 @@ def find(
     fed_back = states.find(inputs, outputs, told_states)
     by_output |= {one.output: by_input[one.input] for one in fed_back}
     by_output |= {one.name: stated[one.name] for one in outputs if one.name in stated}
-    return Axes(by_input, by_output, tuple(notes), fed_back)
+    ends, padded = (None, ()) if fed_back else _padded(inputs, by_input)
+    if ends:
+        notes.append(f"samples are cut to what the input {ends!r} says, as it ends them: {', '.join(padded)}")
+    return Axes(by_input, by_output, tuple(notes), fed_back, ends, padded)
+
+
+def _padded(inputs: Sequence[Tensor], axes: Mapping[str, int | None]) -> tuple[str | None, tuple[str, ...]]:
+    """Return the input with the samples' numbers of steps, and the inputs that they are about; None without one."""
+    ends = [
+        one.name for one in inputs if _ENDS.search(one.name) and len(one.shape) == 1 and axes[one.name] == 0
+    ]
+    cut = [
+        one
+        for one in inputs
+        if len(one.shape) > 1 and axes[one.name] == 0 and not isinstance(one.shape[1], int)
+    ]
+    if len(ends) != 1 or not cut or len({one.shape[1] for one in cut}) > 1:
+        return None, ()
+    return ends[0], tuple(one.name for one in cut)
 
 
 def fixed_batch(inputs: Iterable[Tensor], axes: Axes) -> int | None:

@@ -188,6 +188,8 @@ class Batches:
         import numpy as np
 
         selected = {name: array[rows] for name, array in self.arrays.items()}
+        if self.axes.ends in selected and (self.labels is None or self.labels.ndim < 2):
+            return self._cut(selected)  # labels of each step belong to the padded ones
         if self.lengths is not None:
             longest = int(self.lengths[rows].max())
             return {
@@ -203,6 +205,17 @@ class Batches:
         padded = mask.shape[1]
         return {
             name: array[:, :longest] if array.ndim > 1 and array.shape[1] == padded else array
+            for name, array in selected.items()
+        }
+
+    def _cut(self, selected: Arrays) -> Arrays:
+        """Return a batch without the steps that are padding in all of its samples, if there are only zeros."""
+        longest = max(1, int(selected[str(self.axes.ends)].max(initial=1)))
+        padding = [selected[name][:, longest:] for name in self.axes.padded if name in selected]
+        if any(array.any() for array in padding):
+            return selected
+        return {
+            name: array[:, :longest] if name in self.axes.padded else array
             for name, array in selected.items()
         }
 

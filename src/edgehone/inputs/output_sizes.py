@@ -1,11 +1,11 @@
 """Outputs whose size depends on the data: a sound as long as its text takes to say, as many boxes as are found.
 
-Their rows are padded with zeros to the largest, so that they are one array, and the sizes are an array of its own.
+Their rows are stored with zeros up to the largest, so that they are one array, and the sizes are an array of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from edgehone.core.errors import InputError
@@ -52,15 +52,37 @@ def joined(name: str, parts: Sequence[Array], with_sizes: bool = False) -> Array
     return {name: padded, sizes_name(name): sizes.astype(np.int64)}
 
 
-def aligned(reference: Mapping[str, Array], candidate: Mapping[str, Array]) -> tuple[Arrays, Arrays]:
-    """Return the outputs of both, those of unequal size padded with zeros to the larger of the two."""
+def aligned(
+    reference: Mapping[str, Array], candidate: Mapping[str, Array], padded: Collection[str] = ()
+) -> tuple[Arrays, Arrays]:
+    """Return the outputs of both, those of unequal size brought to the larger of the two.
+
+    Those in `padded` have zeros behind their entries, which mean silence, or no box. The entries of others are
+    stretched: each stands for as many as the others of its sample, or one more, so that samples count alike.
+    """
     ours, theirs = dict(reference), dict(candidate)
     for name in reference:
         if sizes_name(name) not in reference or name not in candidate:
             continue
         largest = tuple(map(max, reference[name].shape[1:], candidate[name].shape[1:]))
-        ours[name], theirs[name] = (_padded(one[name], largest) for one in (reference, candidate))
+        ours[name], theirs[name] = (
+            _padded(one[name], largest) if name in padded else _stretched(one, name, largest)
+            for one in (reference, candidate)
+        )
     return ours, theirs
+
+
+def _stretched(outputs: Mapping[str, Array], name: str, largest: tuple[int, ...]) -> Array:
+    """Return the rows of an output with each sample's own entries at all places; zeros where it has none."""
+    import numpy as np
+
+    rows = outputs[name]
+    found = np.zeros((len(rows), *largest), rows.dtype)
+    for at, sizes in enumerate(outputs[sizes_name(name)]):
+        if sizes.all():
+            places = (np.arange(most) * size // most for size, most in zip(sizes, largest, strict=True))
+            found[at] = rows[at][np.ix_(*places)]
+    return found
 
 
 def _padded(rows: Array, sizes: tuple[int, ...]) -> Array:

@@ -181,7 +181,8 @@ def reference(ctx: RunContext, prepared: JobResult) -> Original:
 
 def _facts(ctx: RunContext, prepared: JobResult, outputs: JobResult) -> dict[str, Any]:
     """Return the labels, the metric and the roles of the outputs, after checking them on the original's own outputs."""
-    original_outputs = agreement.read(outputs.out)
+    stored = agreement.read(outputs.out)
+    original_outputs, _ = aligned(stored, stored)
     of_texts = ctx.model.task in TASKS  # their labels are what is said, which `generated` compares
     count = outputs.facts["samples"]
     labels = None if of_texts else agreement.labels_of(prepared.out / "evaluation", count)
@@ -204,7 +205,7 @@ def _facts(ctx: RunContext, prepared: JobResult, outputs: JobResult) -> dict[str
         if of_texts
         else "the labels and the metric",
     )
-    agreement.figures(original_outputs, original_outputs, outputs_roles, labels, metric)
+    agreement.figures(*aligned(stored, stored, roles.padded(outputs_roles)), outputs_roles, labels, metric)
     known_axes = layout.of(ctx)
     notes = [*known_axes.notes, *layout.notes(known_axes)]
     notes += [] if metric else [one.sentence() for one in outputs_roles]
@@ -332,8 +333,10 @@ def kept_by_window(original: Original, trial: Trial) -> None:
 
 def fill_quality(original: Original, trial: Trial, scored: JobResult) -> None:
     """Set a trial's quality figures, and keep the values per sample. Disqualify it if an output collapsed."""
-    reference, candidate = aligned(agreement.read(original.reference.out), agreement.read(scored.out))
     metric, outputs_roles = original.facts["metric"], original.facts["roles"]
+    reference, candidate = aligned(
+        agreement.read(original.reference.out), agreement.read(scored.out), roles.padded(outputs_roles)
+    )
     trial.figures.update(
         agreement.figures(reference, candidate, outputs_roles, original.facts["labels"], metric)
     )
