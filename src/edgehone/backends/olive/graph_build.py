@@ -8,12 +8,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from edgehone.backends.olive import lift_float16
+from edgehone.backends.olive import lift_float16, unique_names
 from edgehone.backends.olive.export import export_encoder, export_program
 from edgehone.backends.olive.run_pass import run_pass
 from edgehone.backends.sessions import WorkerJob
 from edgehone.backends.shared import onnx_files
-from edgehone.core.errors import TextError
+from edgehone.core.errors import JobError, TextError
 from edgehone.inputs.batches import SAMPLES, Batches
 
 _MODEL = "model.onnx"
@@ -149,7 +149,7 @@ def _clean(path: Path, output: str | None) -> None:
     """Remove metadata, which contains paths of the exporting machine, and all outputs except the given one, if any.
 
     Weights that are listed as inputs too (IR version 3) are no longer listed: passes would take them for inputs.
-    float16 becomes float32, which quantizers need.
+    float16 becomes float32, which quantizers need, and no two values have one name.
     """
     import onnx
 
@@ -158,6 +158,7 @@ def _clean(path: Path, output: str | None) -> None:
     del model.graph.input[:]
     model.graph.input.extend(inputs)
     lift_float16.lift(model)
+    unique_names.rename(model)
     if output is not None:
         kept = [one for one in model.graph.output if one.name == output]
         del model.graph.output[:]
@@ -179,10 +180,17 @@ def save(model: Any, path: Path) -> None:
 
 
 def _preprocessed(source: Path, target: Path) -> Path:
-    """Infer shapes, as quantization requires, and give every node a name."""
+    """Infer shapes, as quantization requires, and give every node a name.
+
+    Where ONNX Runtime's inference of symbolic shapes fails, as in loops of which an optional input is left out, onnx's
+    own inference has to do.
+    """
     import onnx
 
-    run_pass("OnnxQuantizationPreprocess", {}, source, target)
+    try:
+        run_pass("OnnxQuantizationPreprocess", {}, source, target)
+    except JobError:
+        run_pass("OnnxQuantizationPreprocess", {"skip_symbolic_shape": True}, source, target)
     model = onnx.load(target)
     for number, node in enumerate(model.graph.node):
         node.name = node.name or f"node_{number}"
