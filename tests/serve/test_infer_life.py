@@ -37,13 +37,14 @@ def test_requests_that_come_together_are_answered_in_one_batch(spoiled: Path, cl
 
 
 def test_a_delay_lets_requests_wait_for_others(spoiled: Path) -> None:
-    words = ("--batch-delay", "400", "--max-batch", "4")
+    words = ("--batch-delay", "1000", "--max-batch", "4")
     with running(null_graph(spoiled), *words) as server, ThreadPoolExecutor(2) as pool:
         list(pool.map(lambda at: right(server, at), range(2)))  # two samples each: full before the delay
         assert server.metric("edgehone_batch_requests_sum") == 4
-        assert server.metric("edgehone_request_seconds_sum") < 0.7
+        assert server.metric("edgehone_request_seconds_sum") < 2.0
+        before = server.metric("edgehone_request_seconds_sum")
         right(server, 0)
-        assert server.metric("edgehone_request_seconds_sum") > 0.4
+        assert server.metric("edgehone_request_seconds_sum") > before + 0.9
 
 
 def test_samples_that_depend_on_their_batch_are_not_joined(spoiled: Path) -> None:
@@ -103,7 +104,7 @@ def test_places_queue_and_clients_that_leave(spoiled: Path) -> None:
         assert [one.result(10).status_code for one in answers] == [200] * 3
         with httpx.Client(base_url=server.url, timeout=0.1) as leaver, pytest.raises(httpx.ReadTimeout):
             leaver.post("/v2/models/bundle/infer", json=asked(ROWS))
-        wait_for(lambda: server.metric("edgehone_running_requests") == 0, 1.0)
+        wait_for(lambda: server.metric("edgehone_running_requests") == 0)
         right(server, 0)
 
 

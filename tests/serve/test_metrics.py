@@ -119,7 +119,7 @@ def test_tenants_and_routes_are_told_apart_by_headers_and_charged(watched: Serve
     tokens = lines(watched, "edgehone_tenant_tokens_total")
     assert tokens[f'direction="generated",{alice}'] == 12 and tokens[f'direction="prompt",{alice}'] > 0
     seconds = lines(watched, "edgehone_tenant_engine_seconds_total")[alice]
-    assert 0 < seconds < 30
+    assert seconds > 0
     cost = lines(watched, "edgehone_tenant_cost_total")[alice]
     all_tokens = sum(value for labels, value in tokens.items() if labels.endswith(alice))
     assert cost == pytest.approx(2 * all_tokens / 1000 + 0.5 * seconds)
