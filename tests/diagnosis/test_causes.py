@@ -82,7 +82,7 @@ def test_a_changed_file_is_found(spoiled: Path, finished: Finished) -> None:
 
 
 @pytest.mark.parametrize(
-    ("threads", "load", "processors", "found", "free"),
+    ("threads", "others", "processors", "found", "free"),
     [
         (2, 1.0, 2, True, 1),  # one of two processors is taken
         (2, 0.2, 2, False, 2),
@@ -94,12 +94,12 @@ def test_a_changed_file_is_found(spoiled: Path, finished: Finished) -> None:
     ],
 )
 def test_threads_that_find_no_processor_of_their_own(
-    threads: int, load: float | None, processors: int, found: bool | None, free: int | None
+    threads: int, others: float | None, processors: int, found: bool | None, free: int | None
 ) -> None:
     (entry,) = (
         one for one in causes.table() if one["name"] == "threads share a processor with other programs"
     )
-    judged = causes.judged(entry, {"threads": Fact(threads), **facts._crowding(threads, load, processors)})
+    judged = causes.judged(entry, {"threads": Fact(threads), **facts._crowding(threads, others, processors)})
     assert judged.found is found and judged.remedies[0].settings == {"threads": free}
     if found:
         assert f"runs {threads} threads" in judged.says and f"leave {free} of" in judged.says
@@ -108,7 +108,7 @@ def test_threads_that_find_no_processor_of_their_own(
 def test_only_llama_cpp_is_told_of_crowded_threads(
     finished: Finished, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("os.getloadavg", lambda: (64.0, 64.0, 64.0))
+    monkeypatch.setattr(facts, "others_demand", lambda own: 64.0)
     known = {**facts.of_bundle(edgehone.read(finished.bundle)), "threads": Fact(2)}
 
     def told(backend: str) -> set[str]:
@@ -116,6 +116,12 @@ def test_only_llama_cpp_is_told_of_crowded_threads(
         return {one.name for one in judged if one.found}
 
     assert "threads share a processor with other programs" in told("llamacpp") - told("openvino")
+
+
+@pytest.mark.parametrize(("others", "found"), [(0.2, False), (1.5, True), (None, None)])
+def test_other_programs_take_the_processors(others: float | None, found: bool | None) -> None:
+    (entry,) = (one for one in causes.table() if one["name"] == "other programs take the processors")
+    assert causes.judged(entry, facts._crowding(2, others, 2)).found is found
 
 
 def test_bad_words(finished: Finished) -> None:

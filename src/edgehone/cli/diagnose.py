@@ -1,7 +1,8 @@
 """Find the causes of problems with a bundle, a model or a toolchain's log, and their remedies.
 
-Causes are judged by facts about the bundle and this machine; nothing is measured. With --apply, remedies that change
-runtime settings are measured before and after, and kept only if they help.
+Causes are judged by facts about the bundle and this machine; nothing is measured but what other programs want of the
+processors, for half a second. With --apply, remedies that change runtime settings are measured before and after, and
+kept only if they help.
 """
 
 from __future__ import annotations

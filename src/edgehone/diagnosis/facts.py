@@ -1,13 +1,12 @@
 """Facts about a bundle or a model on this machine, which the conditions in causes.toml name.
 
-An unknown fact is None with a reason, and leaves the conditions on it undetermined. Nothing is measured and nothing
-large is read: all facts together take well under a second.
+An unknown fact is None with a reason, and leaves the conditions on it undetermined. Nothing large is read and nothing
+measured but what other programs want of the processors, for half a second: all facts together take about a second.
 """
 
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +19,12 @@ from edgehone.core.figure import Figure
 from edgehone.decision.decision import Candidate
 from edgehone.device.cached_rate import read_cached
 from edgehone.device.cgroup import read_limits
+from edgehone.device.demand import others_demand
 from edgehone.device.detect import detect
 from edgehone.device.facts import Device
 from edgehone.device.inventory import read_inventory
 from edgehone.device.throttle import read_conditions
+from edgehone.diagnosis.own_processes import processes_of
 from edgehone.execution.environments import environment
 from edgehone.execution.home import home
 from edgehone.execution.threads import (
@@ -204,7 +205,6 @@ def _machine(bundle: Bundle, machine: Device) -> Facts:
     conditions = read_conditions()
     threads = threads_of(bundle.manifest.recipe["settings"], machine)
     limits = read_limits(Path("/"))
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     return {
         "same_machine": Fact(made_on.get("fingerprint") == machine.fingerprint),
         "simd_missing": _known(
@@ -217,8 +217,7 @@ def _machine(bundle: Bundle, machine: Device) -> Facts:
         "threads_of_cores": _share(
             threads, machine.physical_cores, "the number of physical cores is unknown"
         ),
-        "load_per_thread": _share(load, machine.threads, "this system has no load average"),
-        **_crowding(threads, load, machine.threads),
+        **_crowding(threads, others_demand(processes_of(bundle.path)), machine.threads),
         "quota_of_cores": _known(
             limits.cpus and machine.logical_cores and limits.cpus / machine.logical_cores, "there is no quota"
         ),
@@ -231,12 +230,17 @@ def _machine(bundle: Bundle, machine: Device) -> Facts:
     }
 
 
-def _crowding(threads: int, load: float | None, processors: int) -> Facts:
-    """Return how many threads find no processor of their own beside the `load`, and how many would find one."""
-    reason = "this system has no load average"
-    free = None if load is None else max(1, round(processors - load))
-    crowded = None if load is None else round(threads + load - processors, 2)
-    return {"crowded_threads": _known(crowded, reason), "free_threads": _known(free, reason)}
+def _crowding(threads: int, others: float | None, processors: int) -> Facts:
+    """Return how many processors the bundle's threads and the `others` lack, and how many the others leave free."""
+    reason = "this system does not count how long threads wait for a processor"
+    free = None if others is None else max(1, round(processors - others))
+    crowded = None if others is None else round(threads + others - processors, 2)
+    each = None if others is None else round(others / processors, 2)
+    return {
+        "others_per_processor": _known(each, reason),
+        "crowded_threads": _known(crowded, reason),
+        "free_threads": _known(free, reason),
+    }
 
 
 def _slow_clock(mhz: float | None, root: Path = Path("/sys/devices/system/cpu/cpu0/cpufreq")) -> Fact:
