@@ -70,7 +70,8 @@ class Recipe:
     the checkpoint before the build (`edgehone.transform.surgery`); steps then read the changed checkpoint as `model`.
     `processors` are instruction sets: the recipe is planned only where the processor has one of them (empty: always).
     `bits` is the number of bits per weight including scales, from which the artifact's size is predicted; None if it is
-    not known. `operations` are the float32 operations of the build's calibration, where the backend counts them.
+    not known. `operations` are the float32 operations of the build's calibration, where the backend counts them, by
+    what takes them: "imatrix", "sensitivity" (recipes share these two, so they run once), "gptq". 0 is unknown.
     """
 
     backend: str
@@ -84,7 +85,7 @@ class Recipe:
     surgery: Mapping[str, Any] = field(default_factory=dict)
     bits: float | None = None
     processors: tuple[str, ...] = ()
-    operations: float = 0.0
+    operations: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def key(self) -> str:

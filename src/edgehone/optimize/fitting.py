@@ -68,6 +68,7 @@ def fitting_of(
         settings.budget,
         MIN_ROUNDS,
         partial(requests_seconds, least=settings.seconds),
+        settings.tuning,
     )
     whole = RunLimits(promised(settings.promise, model), limits.memory, limits.disk)
     stored = 8 * model.bytes / model.parameters if model.parameters else None

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from edgehone.backends.base import Recipe
 from edgehone.core.figure import Figure
 from edgehone.model.info import ModelInfo
-from edgehone.plan import building, calibration, roofline
+from edgehone.plan import build_time, calibration, roofline
 from edgehone.plan.calibration import Observation
 from edgehone.plan.roofline import Demand
 from edgehone.plan.target import PredictionTarget
@@ -26,7 +26,7 @@ class Expected:
 
     `bytes` and `memory` in bytes, `prefill` and `decode` in tokens/s, `latency` of one request of the workload in ms,
     `build` in s. `bottleneck`: what limits decoding ("memory", "compute" or "calls"). `obstacle`: why the recipe
-    cannot be used on the target, or None.
+    cannot be used on the target, or None. `shared`: the parts of `build` that other recipes of the backend share.
     """
 
     recipe: Recipe
@@ -38,6 +38,7 @@ class Expected:
     build: Figure
     bottleneck: str | None = None
     obstacle: str | None = None
+    shared: Mapping[str, Figure] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return a plain dict."""
@@ -52,7 +53,7 @@ class Known:
 
     here: PredictionTarget
     observations: Sequence[Observation] = ()
-    builds: Sequence[building.Build] = ()
+    builds: Sequence[build_time.Build] = ()
     free_memory: int | None = None
     free_disk: int | None = None
 
@@ -63,9 +64,8 @@ def expect(
     """Predict the figures of a recipe on the target."""
     size = roofline.predicted_bytes(recipe, model)
     memory = roofline.predicted_memory(recipe.backend, size, model, work)
-    build = building.seconds(
-        recipe, model, building.Processors(known.here.compute, known.here.threads), known.builds
-    )
+    processors = build_time.Processors(known.here.compute, known.here.threads)
+    build = build_time.predict(recipe, model, processors, known.builds)
     on = target.relative_to(known.here).for_backend(recipe.backend)
     demand = roofline.workload_demand(model, work)
     if demand is None:
@@ -78,8 +78,9 @@ def expect(
     else:
         prefill, decode, latency, bottleneck = _speed(recipe, size, demand, on, known.observations)
     return Expected(
-        recipe, size, memory, prefill, decode, latency, build, bottleneck, obstacle(size, memory, target)
-    )
+        recipe, size, memory, prefill, decode, latency, build.whole, bottleneck, obstacle(size, memory, target),
+        build.shared,
+    )  # fmt: skip
 
 
 def obstacle(size: Figure, memory: Figure, target: PredictionTarget) -> str | None:

@@ -27,7 +27,7 @@ class Measuring:
     """What an effort measures of each candidate: evaluation tokens, and benchmark rounds (data/efforts.toml).
 
     Each candidate has at least `least_rounds`; `requests` returns what the requests of a round take, given the seconds
-    of one request.
+    of one request. `tuning`: seconds for the rounds of the chosen candidate's settings.
     """
 
     tokens: int
@@ -35,6 +35,7 @@ class Measuring:
     budget: float
     least_rounds: int
     requests: Callable[[float], float]
+    tuning: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -120,6 +121,7 @@ class Costs:
             "builds": _builds(expected),
             "scores": _sum([self._score(one) for one in (self.baseline, *expected)]),
             "rounds": self._rounds([self.baseline, *expected]),
+            "tuning": self._tuning([self.baseline, *expected]),
         }
         needed = building.resources(self.model, [one.recipe for one in expected])
         running = (int(one.memory.value or 0) for one in expected if _copies_weights(one))
@@ -128,12 +130,10 @@ class Costs:
             stages, _sum(list(stages.values())), memory, needed.disk + self._reference_disk(), unknown
         )
 
-    def alone(self, one: Expected) -> Figure:
-        """Return the seconds that a recipe adds to a run."""
-        return _sum([one.build, self._score(one), self._rounds([one])])
-
     def _reference(self) -> Figure:
         """The original in float32 on the evaluation text, with the first window scored again."""
+        if self.model.format == "gguf":  # its own runtime scores the file as it is
+            return self._score(self.baseline)
         if self.compute.value is None:
             return Figure.missing(str(self.compute.reason), "s")
         share = roofline_data.table()["building"]["reference_share"]
@@ -146,7 +146,10 @@ class Costs:
     def _score(self, one: Expected) -> Figure:
         if one.prefill.value is None or not one.prefill.low or not one.prefill.high:
             return Figure.missing(str(one.prefill.reason), "s")
-        tokens = self.measuring.tokens
+        # The output layer is computed for every token, in a prompt for the last one only.
+        head = (self.model.vocabulary or 0) * (self.model.hidden_size or 0)
+        body = max(self.model.parameters - head, self.model.parameters / 2)
+        tokens = self.measuring.tokens * self.model.parameters / body
         return Figure(
             tokens / one.prefill.value + _START,
             tokens / one.prefill.high + _START,
@@ -170,6 +173,15 @@ class Costs:
         ends = zip(_ends(rounds), _ends(memory), strict=True)
         value, low, high = (whole(once, more) for once, more in ends)
         return Figure(value, low, high, 0, "s", "predicted")
+
+    def _tuning(self, measured: Sequence[Expected]) -> Figure:
+        """The budget; at most also the first rounds of two finalists and the original, which it does not limit."""
+        if not self.measuring.tuning:
+            return Figure(0.0, 0.0, 0.0, 0, "s", "predicted")
+        ends = [self._round(one) for one in measured if one.latency.value is not None]
+        free = self.measuring.least_rounds * 3 * max((float(one.value or 0.0) for one in ends), default=0.0)
+        budget = self.measuring.tuning
+        return Figure(budget, budget / 2, budget + free, 0, "s", "predicted")
 
     def _round(self, one: Expected) -> Figure:
         """A fresh process: load the weights, warm up, answer requests for the seconds of a round."""
@@ -207,20 +219,20 @@ def _copies_weights(one: Expected) -> bool:
 
 
 def _builds(expected: Sequence[Expected]) -> Figure:
-    """All builds of known time. The recipes of a backend share its conversion, which is the build of its exact one."""
+    """All builds of known time. What several recipes of a backend share runs once for each changed checkpoint."""
     known = [one for one in expected if one.build.value is not None]
-    conversions = {one.recipe.backend: one.build for one in known if one.recipe.exact}
+    shared = {
+        (one.recipe.backend, repr(sorted(one.recipe.surgery.items())), name): part
+        for one in reversed(known)
+        for name, part in one.shared.items()
+    }
+    return _sum([*(_minus(one.build, _sum([*one.shared.values()])) for one in known), *shared.values()])
 
-    def own(one: Expected) -> Figure:
-        shared = None if one.recipe.exact else conversions.get(one.recipe.backend)
-        if shared is None:
-            return one.build
-        value, low, high = (
-            max(whole - part, 0.0) for whole, part in zip(_ends(one.build), _ends(shared), strict=True)
-        )
-        return Figure(value, low, high, 0, "s", "predicted")
 
-    return _sum([own(one) for one in known])
+def _minus(whole: Figure, part: Figure) -> Figure:
+    """Return the difference; that of errors which are fully correlated."""
+    value, low, high = (max(a - b, 0.0) for a, b in zip(_ends(whole), _ends(part), strict=True))
+    return Figure(value, low, high, 0, "s", "predicted")
 
 
 def _times(figure: Figure, factor: float) -> Figure:
@@ -266,19 +278,19 @@ def fit(
     """
     found = _fit(costs, wanted, spare, effort, limits)
     quantized = {one.recipe.backend for one in found.expected if not one.recipe.exact}
-    offered = {one.recipe.backend for one in wanted if not one.recipe.exact}
-    alone = offered - quantized
+    offered = dict.fromkeys(one.recipe.backend for one in wanted if not one.recipe.exact)
+    alone = [backend for backend in offered if backend not in quantized]
     if not quantized or not alone:
         return found
-    rest = [one for one in wanted if one.recipe.backend not in alone]
-    again = _fit(costs, rest, [one for one in spare if one.recipe.backend not in alone], effort, limits)
+    # One at a time, the last one first: in its time the others may fit.
+    rest, more = ([one for one in all_of if one.recipe.backend != alone[-1]] for all_of in (wanted, spare))
+    again = fit(costs, rest, more, effort, limits)
     missing = {
-        one.recipe.key: "none of its backend's quantized recipes fits"
+        one.recipe.key: found.left_out.get(one.recipe.key, "none of its backend's quantized recipes fits")
         for one in wanted
-        if one.recipe.backend in alone
+        if one.recipe.backend == alone[-1]
     }
-    earlier = {key: reason for key, reason in found.left_out.items() if key in missing}
-    return Fitted(again.expected, again.cost, {**again.left_out, **missing, **earlier})
+    return Fitted(again.expected, again.cost, {**again.left_out, **missing})
 
 
 def _fit(
@@ -352,9 +364,10 @@ def _too_much(
     if one.build.value is None:
         return f"left for {more}: {one.build.reason}"
     if whole.seconds.value is not None and whole.seconds.value > limits.seconds:
-        others = (costs.of(kept).seconds.value or 0.0) / 60
+        others = costs.of(kept).seconds
         return (
-            f"left for {more}: it would take {minutes(costs.alone(one))}, and the others {others:.1f} of the "
+            f"left for {more}: it would take {minutes(_minus(whole.seconds, others))} more, and the others "
+            f"{(others.value or 0.0) / 60:.1f} of the "
             f"{limits.seconds / 60:.0f} minutes that --effort {effort} promises"
         )
     return None

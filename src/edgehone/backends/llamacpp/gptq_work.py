@@ -43,17 +43,20 @@ _SENSITIVITY_TOKENS = 16 * 256
 _SENSITIVITY_PASSES = 1 + 2 + 1 + 8 / 2
 
 
-def calibration_operations(build: Mapping[str, Any], model: ModelInfo, bits: float) -> float:
-    """Return the operations of a build's importance matrix, sensitivities and GPTQ; 0 if it has none of them.
+def calibration_operations(build: Mapping[str, Any], model: ModelInfo, bits: float) -> dict[str, float]:
+    """Return the operations of a build's importance matrix, sensitivities and GPTQ, as far as it has them.
 
-    `bits` are those of a weight in the result. A measurement that several builds share counts for each of them.
+    `bits` are those of a weight in the result.
     """
     once = 2.0 * model.parameters
-    total = once * calibration_tokens(model.parameters) if build.get("imatrix") else 0.0
+    found = {}
+    if build.get("imatrix"):
+        found["imatrix"] = once * calibration_tokens(model.parameters)
     if "mix" in build:
-        total += once * _SENSITIVITY_TOKENS * _SENSITIVITY_PASSES
-    thorough = is_thorough(model.parameters, bits)
-    return total + (operations(model, thorough) if build.get("gptq") else 0.0)
+        found["sensitivity"] = once * _SENSITIVITY_TOKENS * _SENSITIVITY_PASSES
+    if build.get("gptq"):
+        found["gptq"] = operations(model, is_thorough(model.parameters, bits))
+    return found
 
 
 def operations(model: ModelInfo, thorough: bool) -> float:

@@ -27,9 +27,14 @@ FLOATS = ("F32", "F16", "BF16")
 
 def checkpoint_recipes(model: ModelInfo) -> list[Recipe]:
     """Return F16, then each quantized type with and without an importance matrix, the most promising first."""
+    return _counted(_checkpoint_recipes(model), model)
+
+
+def _counted(recipes: Sequence[Recipe], model: ModelInfo) -> list[Recipe]:
+    """Return the recipes with the operations of their calibration."""
     return [
         replace(recipe, operations=gptq_work.calibration_operations(recipe.build, model, recipe.bits or 0.0))
-        for recipe in _checkpoint_recipes(model)
+        for recipe in recipes
     ]
 
 
@@ -72,7 +77,7 @@ def adapter_recipes(model: ModelInfo) -> list[Recipe]:
 
     What measures or changes the weights of the whole model (GPTQ, sensitivities, drafts) is not offered.
     """
-    plain = [recipe for recipe in _checkpoint_recipes(model) if set(recipe.build) <= {"type", "imatrix"}]
+    plain = [recipe for recipe in checkpoint_recipes(model) if set(recipe.build) <= {"type", "imatrix"}]
     return [
         replace(recipe, build={**recipe.build, "adapter": True}, why=f"{recipe.why}; {_APART}")
         for recipe in plain
@@ -165,7 +170,7 @@ def gguf_recipes(model: ModelInfo) -> list[Recipe]:
     if low_precision_types(model):
         from edgehone.backends.llamacpp import lowered
 
-        return recipes + lowered.recipes(model, _table("lower"))
+        return _counted(recipes + lowered.recipes(model, _table("lower")), model)
     # Norms and biases are in F32 whatever the type of the matrices.
     types = set(model.dtypes) - _INTEGERS
     bits = max(SOURCE_BITS[name] for name in types - {"F32"} or types or {"F32"})
@@ -181,7 +186,7 @@ def gguf_recipes(model: ModelInfo) -> list[Recipe]:
             )
         else:
             recipes += _pair(entry, build, _why(entry, model))
-    return recipes
+    return _counted(recipes, model)
 
 
 def file_bits(model: ModelInfo) -> float | None:

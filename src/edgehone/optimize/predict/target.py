@@ -13,7 +13,7 @@ from edgehone.device.facts import Device
 from edgehone.device.throttle import read_conditions
 from edgehone.execution.home import home
 from edgehone.optimize.search import history
-from edgehone.plan.building import Build, rounded_to
+from edgehone.plan.build_time import Build, converts, rounded_to
 from edgehone.plan.calibration import Observation, observe
 from edgehone.plan.expect import Known
 from edgehone.plan.roofline import Demand
@@ -67,18 +67,25 @@ def known_about(machine: Device, this: PredictionTarget, free_memory: int | None
 
 
 def builds(machine: Device) -> tuple[Build, ...]:
-    """Return the builds that were timed on this machine, without those of GGUF files, which need no conversion."""
+    """Return the builds that were timed on this machine, without those whose number of rounded weights is not known."""
     return tuple(
         Build(
             trial.recipe["backend"],
             trial.calibrated,
             demand.parameters,
             took,
-            rounded_to(trial.recipe["build"]),
+            rounded_to(build),
+            converts(build),
         )
         for demand, trial in _studied(machine.fingerprint)
-        if (took := trial.facts.get("build_seconds")) and trial.recipe["build"].get("source") != "gguf"
+        if (took := trial.facts.get("build_seconds")) and _is_whole(build := trial.recipe["build"])
     )
+
+
+def _is_whole(build: Mapping[str, Any]) -> bool:
+    """Return whether a build rounds all weights once: no draft, and not only some tensors of a file, or none."""
+    partly = {"lower", "draft"} & build.keys()
+    return not partly and (converts(build) or "type" in build)
 
 
 def _studied(fingerprint: str) -> Iterator[tuple[Demand, history.TrialRecord]]:

@@ -36,7 +36,7 @@ from edgehone.optimize.search import history
 from edgehone.optimize.search.clock import Clock
 from edgehone.optimize.search.race import Race
 from edgehone.optimize.trial import Trial, guarded
-from edgehone.plan import building
+from edgehone.plan import build_time
 from edgehone.plan.sampler import Sampler
 
 # Shares of the time by which trying new recipes ends, and the race; the rest is for runtime settings.
@@ -173,11 +173,11 @@ def _skip_slow_builds(ctx: RunContext, trials: Sequence[Trial], known: Collectio
     """
     timed = builds(ctx.build_executor.device)
     device = ctx.build_executor.device
-    here = building.Processors(compute.float_rate(device, home() / "compute"), device.threads)
+    here = build_time.Processors(compute.float_rate(device, home() / "compute"), device.threads)
     for trial in trials:
         if trial.recipe.key in known or not ctx.model.parameters:
             continue
-        least = building.seconds(trial.recipe, ctx.model, here, timed).low
+        least = build_time.predict(trial.recipe, ctx.model, here, timed).whole.low
         if least is not None and least > left:
             left = max(0.0, left)
             reason = (
