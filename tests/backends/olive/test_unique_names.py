@@ -68,7 +68,8 @@ def test_every_value_has_a_name_of_its_own_and_the_results_stay() -> None:
     assert [one.name for one in (*after.graph.input, *after.graph.output)] == ["x", "sign", "y"]
     for sign in (True, False):
         feeds = {"x": np.array([1, -4], np.float32), "sign": np.array(sign)}
-        one, other = (ReferenceEvaluator(each).run(None, feeds)[0] for each in (before, after))
+        results: list[Any] = [ReferenceEvaluator(each).run(None, feeds) for each in (before, after)]
+        (one,), (other,) = results
         assert (one == other).all() and (one == feeds["x"] * (7 if sign else -3)).all()
 
 
