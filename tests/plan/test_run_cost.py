@@ -13,6 +13,7 @@ from edgehone.backends.base import Recipe
 from edgehone.core.figure import Figure
 from edgehone.model.info import ModelInfo
 from edgehone.model.inspect import inspect
+from edgehone.plan import building
 from edgehone.plan.expect import Expected
 from edgehone.plan.run_cost import Costs, Measuring, RunLimits, fit, minutes, promised
 
@@ -299,3 +300,23 @@ def test_a_fitted_plan_keeps_its_limits(builds: list[float], seconds: float, mem
         assert (found.cost.seconds.value or 0) <= seconds
     assert found.cost.memory <= max(memory, costs(billion(demo)).of([EXACT]).memory)
     assert all(reason for reason in found.left_out.values())
+
+
+def test_builds_that_run_side_by_side_take_their_memory_together(demo_model: Path) -> None:
+    model = billion(demo_model)
+    two = [expected(name, calibrated=True, operations=1e13) for name in ("Q4_0+gptq", "Q4_K_M+gptq")]
+    one_by_one = costs(model)
+    pair = replace(one_by_one, at_once=2)
+    assert pair.of([EXACT, *two]).memory == 2 * one_by_one.of([EXACT, *two]).memory
+    assert pair.of([EXACT, two[0]]).memory < pair.of([EXACT, *two]).memory
+    assert one_by_one.of([EXACT, two[0]]).memory == one_by_one.of([EXACT, *two]).memory
+
+
+@pytest.mark.parametrize(
+    ("threads", "memory", "count"),
+    [(2, 13 * BILLION, 2), (2, 6 * BILLION, 1), (8, 99 * BILLION, 4), (1, 0, 1)],
+)
+def test_as_many_builds_run_at_a_time_as_there_are_threads_and_memory_for(
+    demo_model: Path, threads: int, memory: int, count: int
+) -> None:
+    assert building.at_once(billion(demo_model), threads, memory) == count

@@ -13,6 +13,10 @@ from edgehone.model.info import ModelInfo
 from edgehone.plan import roofline, roofline_data
 from edgehone.plan.build_time import converts
 
+# Most builds at a time, and the least bytes that a model counts for: a framework takes as much without one.
+_AT_ONCE = 4
+_LEAST_BYTES = 1 << 28
+
 
 def memory(recipe: Recipe, model: ModelInfo) -> int:
     """Estimate the peak bytes of memory of a build that the system cannot free at will.
@@ -62,6 +66,16 @@ def resources(model: ModelInfo, recipes: Sequence[Recipe]) -> Resources:
             disk[recipe.backend] += int(size.high or 2 * parameters)
     most = max((memory(recipe, model) for recipe in recipes), default=0)
     return Resources(most, sum(disk.values()), disk)
+
+
+def at_once(model: ModelInfo, threads: int, memory: int) -> int:
+    """Return the number of builds that run at a time: at most 4 or the threads, and 3 models' memory for each."""
+    return max(1, min(threads, _AT_ONCE, memory // (3 * max(model.bytes, _LEAST_BYTES))))
+
+
+def together(model: ModelInfo, recipes: Sequence[Recipe], count: int) -> int:
+    """Estimate the peak bytes of memory while `count` of the recipes are built at a time: those that take most."""
+    return sum(sorted((memory(recipe, model) for recipe in recipes), reverse=True)[:count])
 
 
 def obstacles(needed: Resources, free_memory: int | None, free_disk: int | None) -> list[str]:

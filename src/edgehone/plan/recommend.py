@@ -128,7 +128,9 @@ class Fitting:
             for recipe in backends[name].recipes(model)
             if recipe.key not in planned and EFFORTS.index(recipe.effort) > EFFORTS.index(self.effort)
         ]
-        costs = Costs(model, here(self.original), self.measuring, known.here.compute)
+        memory = self.limits.memory or known.free_memory or known.here.memory_bytes or 0
+        together = building.at_once(model, known.here.threads, memory)
+        costs = Costs(model, here(self.original), self.measuring, known.here.compute, together)
         return fit(costs, [here(recipe) for recipe in recipes], later, self.effort, self.limits)
 
 

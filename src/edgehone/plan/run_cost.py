@@ -106,12 +106,16 @@ def minutes(figure: Figure) -> str:
 
 @dataclass(frozen=True)
 class Costs:
-    """Predicts runs of one model on this machine: `baseline` is the original, `compute` GFLOP/s in float32."""
+    """Predicts runs of one model on this machine: `baseline` is the original, `compute` GFLOP/s in float32.
+
+    `at_once` builds run at a time.
+    """
 
     model: ModelInfo
     baseline: Expected
     measuring: Measuring
     compute: Figure
+    at_once: int = 1
 
     def of(self, expected: Sequence[Expected]) -> RunCost:
         """Return the cost of a run with these recipes."""
@@ -125,7 +129,8 @@ class Costs:
         }
         needed = building.resources(self.model, [one.recipe for one in expected])
         running = (int(one.memory.value or 0) for one in expected if _copies_weights(one))
-        memory = max(needed.memory, self._reference_memory(), *running)
+        builds = building.together(self.model, [one.recipe for one in expected], self.at_once)
+        memory = max(builds, self._reference_memory(), *running)
         return RunCost(
             stages, _sum(list(stages.values())), memory, needed.disk + self._reference_disk(), unknown
         )

@@ -32,6 +32,7 @@ from edgehone.optimize.evaluate import (
 from edgehone.optimize.evaluate.evaluators import evaluator_for
 from edgehone.optimize.original import Original
 from edgehone.optimize.trial import Trial, guarded
+from edgehone.plan import building
 
 
 def check(ctx: RunContext, original: Original, trials: Sequence[Trial], requirements: Requirements) -> None:
@@ -153,5 +154,4 @@ def parallel_builds(ctx: RunContext) -> int:
         return executor.slots
     limit = ctx.build_executor.limits.bytes
     memory = limit or executor.device.memory_available_bytes or executor.device.usable_memory_bytes or 0
-    fitting = memory // (3 * max(ctx.model.bytes, 1 << 28))
-    return max(1, min(executor.device.threads, 4, fitting))
+    return building.at_once(ctx.model, executor.device.threads, memory)
