@@ -74,8 +74,16 @@ def at_once(model: ModelInfo, threads: int, memory: int) -> int:
 
 
 def together(model: ModelInfo, recipes: Sequence[Recipe], count: int) -> int:
-    """Estimate the peak bytes of memory while `count` of the recipes are built at a time: those that take most."""
-    return sum(sorted((memory(recipe, model) for recipe in recipes), reverse=True)[:count])
+    """Estimate the peak bytes of memory while `count` of the recipes are built at a time: those that take most.
+
+    What takes memory in a build that streams the model and calculates nothing is the conversion, which is made once.
+    """
+    table = roofline_data.table()["building"]["memory"]
+    order = sorted(recipes, key=lambda one: memory(one, model), reverse=True)
+    beside = [
+        one for one in order[1:] if one.operations or not table.get(one.backend, table["other"])["streams"]
+    ]
+    return sum(memory(one, model) for one in [*order[:1], *beside[: count - 1]])
 
 
 def obstacles(needed: Resources, free_memory: int | None, free_disk: int | None) -> list[str]:
