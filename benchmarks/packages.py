@@ -3,8 +3,9 @@
 For each target that runs the bundle's artifact: how long packaging takes, how large each deliverable is, and what it
 contains besides the artifact. For `desktop` also how long llama-server takes until it is ready, started by the script
 of the package and by the plain command on the artifact alone, in turn; for `android` the size of an APK, and for
-`container` size and start of an image, that are made by hand of the same model (`by_hand.py`). The goal: not larger,
-and not slower (the ranges of the two overlap).
+`container` size and start of an image, that are made by hand of the same model (`by_hand_image.py`); of a GGUF file
+also those of the image with `server=llama-server`. The goal: not larger, and not slower (the ranges of the two
+overlap).
 
 Further targets add a function to `BY_HAND`. `--only TARGET` measures one.
 """
@@ -23,7 +24,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks import by_hand
+from benchmarks import by_hand, by_hand_image
 from edgehone.bundle import read
 from edgehone.bundle.read import Bundle
 from edgehone.core.errors import EdgehoneError
@@ -107,7 +108,7 @@ def _desktop(bundle: Bundle, packed: Packed, folder: Path) -> tuple[dict[str, An
 BY_HAND: Mapping[str, Callable[[Bundle, Packed, Path], tuple[dict[str, Any], list[str]]]] = {
     "desktop": _desktop,
     "android": by_hand.apk,
-    "container": by_hand.image,
+    "container": by_hand_image.image,
 }
 
 
@@ -120,11 +121,12 @@ def _line(row: Mapping[str, Any]) -> str:
         for path, size in row["deliverables"].items()
     ]
     parts += [f"by hand, {what}: {shown(size)}" for what, size in row.get("by_hand_bytes", {}).items()]
+    parts += [f"image, {what}: {shown(size)}" for what, size in row.get("compared_bytes", {}).items()]
     parts += [f"by hand: {row['by_hand']}"] if "by_hand" in row else []
     for what, one in row.get("start_seconds", {}).items():
         parts.append(f"ready {what} in {one['median']:.2f} s ({one['low']:.2f}–{one['high']:.2f})")
     for what, one in row.get("start_ratios", {}).items():
-        parts.append(f"ratio to {what} {one['value']:.2f} ({one['low']:.2f}–{one['high']:.2f})")
+        parts.append(f"ratio of {what} {one['value']:.2f} ({one['low']:.2f}–{one['high']:.2f})")
     return "; ".join(parts)
 
 

@@ -55,8 +55,9 @@ def needs() -> None:
 
 
 @contextmanager
-def started(package: Path, folder: Path) -> Iterator[Served]:
-    """Start the first process of a package's image; gives its server once the engine is proven."""
+def started(package: Path, folder: Path, path: str = "/readyz") -> Iterator[Served]:
+    """Start the first process of a package's image; gives its server once `path` answers, with the default once the
+    engine is proven."""
     image, root, log = read_image(package / "image"), folder / "root", folder / "log"
     root.mkdir()
     for layer in image.layers:
@@ -79,7 +80,7 @@ def started(package: Path, folder: Path) -> Iterator[Served]:
         )
     try:
         url, begun = f"http://127.0.0.1:{port}", time.monotonic()
-        while not _ready(url):
+        while not _ready(f"{url}{path}"):
             assert child.poll() is None, log.read_text("utf-8", "replace")
             assert time.monotonic() - begun < PATIENCE, log.read_text("utf-8", "replace")
             time.sleep(0.5)
@@ -93,6 +94,6 @@ def started(package: Path, folder: Path) -> Iterator[Served]:
 
 def _ready(url: str) -> bool:
     try:
-        return httpx.get(f"{url}/readyz", timeout=60).status_code == 200
+        return httpx.get(url, timeout=60).status_code == 200
     except httpx.TransportError:
         return False

@@ -92,9 +92,9 @@ def podman() -> tuple[str, ...]:
 
 @contextmanager
 def started(
-    package: Path, *options: str, words: tuple[str, ...] = (), ready: bool = True
+    package: Path, *options: str, words: tuple[str, ...] = (), ready: bool = True, path: str = "/readyz"
 ) -> Iterator[Container]:
-    """Start the image of a package with tight limits; `words` are options of the server."""
+    """Start the image of a package with tight limits; `words` are the server's options, `path` tells if it is ready."""
     command, name, port = podman(), f"test-{uuid.uuid4().hex[:8]}", free_port()
     title = json.loads((package / "image" / "index.json").read_text())["manifests"][0]["annotations"]
     place = f"oci:image:{title['org.opencontainers.image.ref.name']}"
@@ -106,18 +106,18 @@ def started(
         client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE)
         with client:
             if ready:
-                _wait(client, command, name)
+                _wait(client, command, name, path)
             yield Container(command, name, client, time.monotonic() - begun)
     finally:
         _run([*command, "rm", "--force", "--time", "0", name])
         _run([*command, "rmi", "--force", image])
 
 
-def _wait(client: httpx.Client, command: tuple[str, ...], name: str) -> None:
+def _wait(client: httpx.Client, command: tuple[str, ...], name: str, path: str) -> None:
     begun = time.monotonic()
     while True:
         try:
-            if client.get("/readyz").status_code == 200:
+            if client.get(path).status_code == 200:
                 return
         except httpx.TransportError:
             pass  # it does not listen yet

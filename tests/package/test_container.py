@@ -21,7 +21,7 @@ from edgehone.core.errors import InputError, SetupError
 from edgehone.package import registry
 from edgehone.package.contents import digest_members
 from edgehone.package.targets.container import start, wheels
-from edgehone.package.targets.container.base import base_of
+from edgehone.package.targets.container.base import PYTHON, base_of
 from edgehone.package.targets.container.buildah import Store, failure
 from edgehone.package.targets.container.layout import Files, read_image, write_history
 from edgehone.package.write import Order, pack
@@ -83,23 +83,23 @@ def test_a_base_without_what_is_needed_is_refused(
     files = {name: content for name, content in {**GOOD, **changed}.items() if content is not None}
     named = base_image(tmp_path / "base", files, arch)
     with pytest.raises(InputError, match=problem):
-        base_of(Store(tmp_path / "store"), named, "amd64", "cpu", lambda text: None)
+        base_of(Store(tmp_path / "store"), named, "amd64", PYTHON, lambda text: None)
 
 
 @pytest.mark.parametrize("named", ["debian:bookworm", "oci:here:latest", "here@sha256:12"])
 def test_a_base_is_named_by_its_digest(named: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is not named by its digest"):
-        base_of(Store(tmp_path), named, "amd64", "cpu", lambda text: None)
+        base_of(Store(tmp_path), named, "amd64", PYTHON, lambda text: None)
 
 
 def test_a_base_that_is_not_in_the_layout(tmp_path: Path) -> None:
     named = base_image(tmp_path / "base", GOOD)
     other = f"{named.partition('@')[0]}@sha256:{'0' * 64}"
     with pytest.raises(InputError, match="has no image sha256:0000"):
-        base_of(Store(tmp_path / "store"), other, "amd64", "cpu", lambda text: None)
+        base_of(Store(tmp_path / "store"), other, "amd64", PYTHON, lambda text: None)
     with pytest.raises(InputError, match="is no OCI image layout"):
         base_of(
-            Store(tmp_path / "store"), f"oci:{tmp_path}@sha256:{'0' * 64}", "amd64", "cpu", lambda text: None
+            Store(tmp_path / "store"), f"oci:{tmp_path}@sha256:{'0' * 64}", "amd64", PYTHON, lambda text: None
         )
 
 

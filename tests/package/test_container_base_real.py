@@ -11,7 +11,7 @@ import pytest
 
 from edgehone.core.errors import InputError, SetupError
 from edgehone.package.targets.container import debian
-from edgehone.package.targets.container.base import base_of
+from edgehone.package.targets.container.base import PYTHON, base_of
 from edgehone.package.targets.container.buildah import Store, store
 from edgehone.package.targets.container.layout import read_image
 from tests.package.containers import (
@@ -33,16 +33,16 @@ def test_a_base_is_made_anew_when_the_packages_of_the_archives_change(
     podman()
     told: list[str] = []
     own = Store(tmp_path / "own")
-    made = base_of(own, None, "amd64", "cpu", told.append)
+    made = base_of(own, None, "amd64", PYTHON, told.append)
     assert told == ["making a base image from packages of Debian bookworm"]
     # It is named by its content: another storage has the same.
-    assert base_of(store(), None, "amd64", "cpu", lambda text: None).image == made.image
+    assert base_of(store(), None, "amd64", PYTHON, lambda text: None).image == made.image
     (list_of_packages,) = (own.folder / "apt" / "amd64" / "lists").glob("*_bookworm_main_*_Packages*")
     monkeypatch.setattr(debian, "_update", lambda arch, folder, tell: folder / arch / "lists")
-    assert base_of(own, None, "amd64", "cpu", told.append) == made and len(told) == 1
+    assert base_of(own, None, "amd64", PYTHON, told.append) == made and len(told) == 1
     list_of_packages.write_bytes(list_of_packages.read_bytes()[:-1])
     with pytest.raises(SetupError, match="mmdebstrap"):  # which looks for the packages in this very list
-        base_of(own, None, "amd64", "cpu", told.append)
+        base_of(own, None, "amd64", PYTHON, told.append)
 
 
 def test_without_a_network_the_base_is_that_of_the_last_time(tmp_path: Path) -> None:
@@ -52,11 +52,11 @@ def test_without_a_network_the_base_is_that_of_the_last_time(tmp_path: Path) -> 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(debian, "_SOURCES", (tmp_path / "sources",))
         with pytest.raises(SetupError, match="apt-get update failed"):
-            debian.recipe("amd64", "cpu", tmp_path, told.append)
+            debian.recipe("amd64", ("edgehone",), True, tmp_path, told.append)
         (tmp_path / "amd64" / "lists" / "some_Packages.lz4").write_bytes(b"1")
-        first = debian.recipe("amd64", "cpu", tmp_path, told.append)
+        first = debian.recipe("amd64", ("edgehone",), True, tmp_path, told.append)
         (tmp_path / "amd64" / "lists" / "some_Packages.lz4").write_bytes(b"2")
-        second = debian.recipe("amd64", "cpu", tmp_path, told.append)
+        second = debian.recipe("amd64", ("edgehone",), True, tmp_path, told.append)
     assert (
         told
         == ["the archives of Debian cannot be reached: the base image has the packages of the last time"] * 2
@@ -67,7 +67,7 @@ def test_without_a_network_the_base_is_that_of_the_last_time(tmp_path: Path) -> 
 @pytest.mark.long
 def test_a_base_that_the_user_names(bundle_of: Make, tmp_path: Path) -> None:
     bundle = bundle_of("onnxruntime", "original")
-    ours = base_of(store(), None, "amd64", "cpu", lambda text: None)
+    ours = base_of(store(), None, "amd64", PYTHON, lambda text: None)
     store().write(ours.image, tmp_path / "base", "base")
     named = f"oci:{tmp_path / 'base'}@{read_image(tmp_path / 'base').digest}"
     packed = pack_image(bundle, tmp_path / "package", name="digits", base=named)

@@ -18,6 +18,7 @@ from edgehone.conformance import tiny_gguf
 from edgehone.core.errors import InputError
 from edgehone.package import registry
 from edgehone.package.conform import conform
+from edgehone.package.llama_server import server_options
 from edgehone.package.targets.desktop import checks, llamafile, model_card, runtime
 from edgehone.package.targets.desktop import target as desktop
 from edgehone.package.verify import verify_package
@@ -149,7 +150,7 @@ def test_a_modelfile_asks_for_what_was_measured(gguf_bundle: Path) -> None:
 
 def test_the_script_has_the_settings_of_the_recipe(gguf_bundle: Path) -> None:
     words = " ".join(
-        runtime.server_options(settings(gguf_bundle, kv_cache="q8_0", flash_attention=True, decode_threads=2))
+        server_options(settings(gguf_bundle, kv_cache="q8_0", flash_attention=True, decode_threads=2))
     )
     for part in (
         "--cache-type-k q8_0",

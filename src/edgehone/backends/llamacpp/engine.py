@@ -231,7 +231,7 @@ def command_line(
         # The canaries of the proof, without which no server is ready, touch weights and buffers as the warm-up would.
         "--no-warmup",
         "--threads", settings.get("decode_threads", threads), "--threads-batch", threads,
-        *_device_options(settings),
+        *device_options(settings),
         *runtime_options(settings),
     ]  # fmt: skip
     if (adapter := model.with_name(ADAPTER)).is_file():
@@ -239,7 +239,7 @@ def command_line(
     return [*(str(word) for word in words), *draft_options(settings, model.with_name(DRAFT))]
 
 
-def _device_options(settings: Mapping[str, Any]) -> list[Any]:
+def device_options(settings: Mapping[str, Any]) -> list[Any]:
     """Return the options for the device. Without them llama-server puts what it can on any device that it finds."""
     named = settings.get("device", CPU)
     device = "none" if named == CPU else named

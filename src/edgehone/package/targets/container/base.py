@@ -1,4 +1,4 @@
-"""The base image: made from Debian packages, or named by the user with its digest. It must have Python and glibc."""
+"""The base image: made from Debian packages, or named by the user with its digest. It must have glibc."""
 
 from __future__ import annotations
 
@@ -23,13 +23,32 @@ from edgehone.package.targets.container.layout import Files, Image, read_image, 
 OLDEST_PYTHON: Final = 11  # of Python 3
 _PINNED = re.compile(r"(?P<place>.+)@(?P<digest>sha256:[0-9a-f]{64})")
 _PYTHON = re.compile(r"(?:usr/local/bin|usr/bin)/python3\.(\d+)")
-_LIBRARIES = ("libgcc_s.so.1", "libstdc++.so.6", "libz.so.1")
-_HINT = "name a base image with Python 3.11 or newer and glibc, or leave out --set base"
 COMPILE: Final = ("-I", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash")
 MACHINES: Final[Mapping[str, str]] = {"amd64": "x86_64", "arm64": "aarch64"}
 # The architecture of this machine, and where modules of another one's image are compiled.
 _OWN: Final = next((arch for arch, name in MACHINES.items() if name == platform.machine()), "")
 _ASIDE: Final = "/compiled"
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a server needs of its base: the names of lists of packages in debian.toml, and what a base of the user has.
+
+    `libraries` are files, and `python` says whether it needs Python.
+    """
+
+    packages: tuple[str, ...]
+    libraries: tuple[str, ...]
+    python: bool
+
+    @property
+    def hint(self) -> str:
+        """What to do about a base that lacks something."""
+        python = "Python 3.11 or newer, " if self.python else ""
+        return f"name a base image with {python}glibc, {', '.join(self.libraries)}, or leave out --set base"
+
+
+PYTHON: Final = Needs(("edgehone",), ("libgcc_s.so.1", "libstdc++.so.6", "libz.so.1"), python=True)
 
 
 @dataclass(frozen=True)
@@ -44,8 +63,8 @@ class Compiler:
 class Base:
     """A base image in the storage.
 
-    `python` is the path of its interpreter, `version` such as "3.11", `glibc` such as (2, 36). `packages` are
-    Debian's: name, version, architecture. `said` says what it is.
+    `python` is the path of its interpreter, `version` such as "3.11" (both are "" where none is needed), `glibc` such
+    as (2, 36). `packages` are Debian's: name, version, architecture. `said` says what it is.
     """
 
     image: str
@@ -60,13 +79,18 @@ class Base:
         """What the base is made of, as a short digest."""
         return self.image.rpartition(":")[2]
 
+    @property
+    def is_named(self) -> bool:
+        """Whether the user named it by its digest."""
+        return "@" in self.said
+
 
 def runs_here(arch: str) -> bool:
     """Return whether this machine runs programs of an architecture."""
     return MACHINES[arch] == platform.machine()
 
 
-def base_of(store: Store, named: str | None, arch: str, device: str, tell: Callable[[str], None]) -> Base:
+def base_of(store: Store, named: str | None, arch: str, needs: Needs, tell: Callable[[str], None]) -> Base:
     """Return the base image; it is made, or copied into the storage, unless it is there already.
 
     Raises InputError for a base without what is needed, SetupError if a program or the network fails.
@@ -74,7 +98,7 @@ def base_of(store: Store, named: str | None, arch: str, device: str, tell: Calla
     if named is None:
         store.folder.mkdir(parents=True, exist_ok=True)
         with file_lock(store.folder / f"apt-{arch}.lock"):
-            recipe = debian.recipe(arch, device, store.folder / "apt", tell)
+            recipe = debian.recipe(arch, needs.packages, needs.python, store.folder / "apt", tell)
             return _kept(
                 store, debian.key(recipe), lambda scratch: _from_debian(store, recipe, scratch, tell)
             )
@@ -85,9 +109,9 @@ def base_of(store: Store, named: str | None, arch: str, device: str, tell: Calla
             hint="give oci:FOLDER@sha256:… or REGISTRY/IMAGE@sha256:… (skopeo inspect prints the digest)",
         )
     said = _said(pinned["place"], pinned["digest"])
-    key = hashlib.sha256(f"{said} {arch}".encode()).hexdigest()[:16]
+    key = hashlib.sha256(f"{said} {arch} {needs}".encode()).hexdigest()[:16]
     named_by = (pinned["place"], pinned["digest"], arch)
-    return _kept(store, key, lambda scratch: _named(store, key, named_by, scratch))
+    return _kept(store, key, lambda scratch: _named(store, key, named_by, needs, scratch))
 
 
 def _kept(store: Store, key: str, make: Callable[[Path], Base]) -> Base:
@@ -113,9 +137,10 @@ def _from_debian(store: Store, recipe: debian.Recipe, scratch: Path, tell: Calla
     """Return a base that is named by its content."""
     tell(f"making a base image from packages of Debian {recipe.suite}")
     root = debian.make_root(recipe, scratch)
-    python = f"/usr/bin/python{recipe.python}"
-    library = f"/usr/lib/python{recipe.python}"
-    compiler = Compiler(python) if runs_here(recipe.arch) else _compiler(store, recipe.python, tell)
+    python, library, compiler = "", "", None
+    if recipe.python:
+        python, library = f"/usr/bin/python{recipe.python}", f"/usr/lib/python{recipe.python}"
+        compiler = Compiler(python) if runs_here(recipe.arch) else _compiler(store, recipe.python, tell)
     parts = [digest_file(root.tar), recipe.arch, library, *COMPILE, str(compiler), store.version]
     image = f"localhost/edgehone-base:{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]}"
     if not store.has(image):
@@ -160,21 +185,21 @@ def _compiler(store: Store, version: str, tell: Callable[[str], None]) -> Compil
             return None
     except SetupError:  # this machine is none with Debian's packages
         return None
-    found = base_of(store, None, _OWN, "cpu", tell)
+    found = base_of(store, None, _OWN, PYTHON, tell)
     return Compiler(found.python, found.image)
 
 
-def _named(store: Store, key: str, named: tuple[str, str, str], scratch: Path) -> Base:
+def _named(store: Store, key: str, named: tuple[str, str, str], needs: Needs, scratch: Path) -> Base:
     place, digest, arch = named
     image = _fetched(place, digest, scratch / "fetched")
     if (found := image.config.get("architecture")) != arch:
         raise InputError(f"the base {place} is for {found}, not {arch}", hint=f"give --set arch={found}")
     files = Files(image)
-    python = _python(files, place)
-    libc = _glibc(files, place)
+    python = _python(files, place, needs.hint) if needs.python else ""
+    libc = _glibc(files, place, needs.hint)
     have = {name.rpartition("/")[2] for name in files}
-    if missing := [name for name in _LIBRARIES if name not in have]:
-        raise InputError(f"the base {place} lacks {', '.join(missing)}", hint=_HINT)
+    if missing := [name for name in needs.libraries if name not in have]:
+        raise InputError(f"the base {place} lacks {', '.join(missing)}", hint=needs.hint)
     layout = scratch / "layout"
     layout.mkdir()
     write_index(layout, image, "base")
@@ -202,24 +227,24 @@ def _fetched(place: str, digest: str, folder: Path) -> Image:
     return read_image(folder)
 
 
-def _python(files: Files, place: str) -> str:
+def _python(files: Files, place: str, hint: str) -> str:
     found = {int(match[1]): name for name in files if (match := _PYTHON.fullmatch(name))}
     usable = [minor for minor in found if minor >= OLDEST_PYTHON and files.resolve(found[minor])]
     if not usable:
         others = f"; it has Python 3.{max(found)}" if found else ""
-        raise InputError(f"the base {place} has no Python 3.{OLDEST_PYTHON} or newer{others}", hint=_HINT)
+        raise InputError(f"the base {place} has no Python 3.{OLDEST_PYTHON} or newer{others}", hint=hint)
     return f"/{found[max(usable)]}"
 
 
-def _glibc(files: Files, place: str) -> tuple[int, int]:
+def _glibc(files: Files, place: str, hint: str) -> tuple[int, int]:
     library = next((name for name in files if name.endswith("/libc.so.6")), None)
     if library is None:
         musl = next((name for name in files if "/ld-musl-" in f"/{name}"), None)
         other = f"; it has musl ({musl}), which the runtimes are not built for" if musl else ""
-        raise InputError(f"the base {place} has no glibc (libc.so.6){other}", hint=_HINT)
+        raise InputError(f"the base {place} has no glibc (libc.so.6){other}", hint=hint)
     version = glibc.version_of(files.read(library))
     if version is None:
-        raise InputError(f"the libc.so.6 of the base {place} does not state its version", hint=_HINT)
+        raise InputError(f"the libc.so.6 of the base {place} does not state its version", hint=hint)
     return version
 
 

@@ -18,13 +18,14 @@ from edgehone.package.targets.container.wheels import Installed
 
 @dataclass(frozen=True)
 class Materials:
-    """What an image is made of. `llama` is the version.json of llama.cpp, {} without it."""
+    """What an image is made of. `llama` is the version.json of llama.cpp, or {}, and `own` what edgehone has in it."""
 
     name: str
     base: Base
     packages: Sequence[Installed]
     llama: Mapping[str, Any]
     bundle: Bundle
+    own: str
 
 
 def write_bom(path: Path, materials: Materials) -> None:
@@ -35,7 +36,7 @@ def write_bom(path: Path, materials: Materials) -> None:
 def _bom(materials: Materials) -> dict[str, Any]:
     manifest = materials.bundle.manifest
     components = [*_debian(materials.base), *_python(materials.packages), *_llama(materials.llama)]
-    components += [_edgehone(), _model(materials.bundle)]
+    components += [_edgehone(materials.own), _model(materials.bundle)]
     digest = f"{manifest.digest} {materials.base.key} {[one['bom-ref'] for one in components]}"
     return {
         "$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json",
@@ -45,7 +46,7 @@ def _bom(materials: Materials) -> dict[str, Any]:
         "version": 1,
         "metadata": {
             "timestamp": manifest.created,
-            "tools": {"components": [_edgehone()]},
+            "tools": {"components": [_edgehone("edgehone")]},
             "component": {
                 "type": "container",
                 "bom-ref": "image",
@@ -93,11 +94,11 @@ def _llama(found: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         }
 
 
-def _edgehone() -> dict[str, Any]:
+def _edgehone(name: str) -> dict[str, Any]:
     return {
         "type": "application",
-        "bom-ref": "edgehone",
-        "name": "edgehone",
+        "bom-ref": name,
+        "name": name,
         "version": version("edgehone"),
         "licenses": [{"license": {"id": "Apache-2.0"}}],
     }

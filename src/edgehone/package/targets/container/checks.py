@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 import time
 import uuid
 from collections.abc import Iterator, Sequence
@@ -12,23 +11,21 @@ from pathlib import Path
 
 from edgehone.package.target import Check
 from edgehone.package.targets.container.base import runs_here
-from edgehone.package.targets.container.buildah import store
 from edgehone.package.targets.container.layout import NAME, Image, read_image
-from edgehone.package.targets.container.program import HOME
+from edgehone.package.targets.container.podman import OPTIONS, command, last_line, run
+from edgehone.package.targets.container.proven import check_answers
+from edgehone.package.targets.container.server import LABEL, Server
+from edgehone.package.targets.container.servers import SERVERS
 
 _READY_SECONDS = 300.0
 _STOP_SECONDS = 5.0  # without requests it takes a tenth of that; the machine may be busy
-_START = ["--read-only", "--tmpfs", "/tmp", "--cap-drop", "all", "--security-opt", "no-new-privileges"]
-# Neither a network of its own nor a journal, which are not everywhere.
-_PLAIN = ["--network", "none", "--log-driver", "k8s-file"]
 _SHELLS = ("/bin/sh", "/bin/bash", "/bin/busybox")
-_LIMITS = ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"]
 
 
-def check(folder: Path, scratch: Path) -> Sequence[Check]:
-    """Check the image in a layout."""
-    image = read_image(folder)
-    return [_inspected(image), *_started(image, scratch)]
+def check(folder: Path) -> Sequence[Check]:
+    """Check the image of a package. One whose server does not prove itself at each start must answer as was proven."""
+    image = read_image(folder / "image")
+    return [_inspected(image), *_started(image, folder)]
 
 
 def _inspected(image: Image) -> Check:
@@ -36,9 +33,9 @@ def _inspected(image: Image) -> Check:
     name = "skopeo inspect"
     if shutil.which("skopeo") is None:
         return Check(name, "skipped", "skopeo is not installed: apt install skopeo")
-    done = _run(["skopeo", "inspect", f"oci:{image.folder}:{_name(image)}"])
+    done = run(["skopeo", "inspect", f"oci:{image.folder}:{_name(image)}"])
     if done.returncode:
-        return Check(name, "failed", _last(done.stderr))
+        return Check(name, "failed", last_line(done.stderr))
     told = json.loads(done.stdout)
     wanted = {
         "Digest": image.digest,
@@ -51,7 +48,7 @@ def _inspected(image: Image) -> Check:
     return Check(name, "passed", f"{image.digest}, {len(image.layers)} layers")
 
 
-def _started(image: Image, scratch: Path) -> Iterator[Check]:
+def _started(image: Image, folder: Path) -> Iterator[Check]:
     """Start the server with a root file system that cannot be written, ask whether it is ready, and stop it."""
     name, arch = "podman run", str(image.config["architecture"])
     if shutil.which("podman") is None:
@@ -60,40 +57,40 @@ def _started(image: Image, scratch: Path) -> Iterator[Check]:
     if not runs_here(arch):
         yield Check(name, "skipped", f"this machine does not run {arch}")
         return
-    podman = ["podman", "--events-backend", "none", "--cgroup-manager", "cgroupfs", *store().options]
-    if shutil.which("runc"):
-        podman += ["--runtime", "runc"]
+    podman = command()
     policy = str(Path(__file__).with_name("policy.json"))
     # The path becomes a part of the image's name, where not every character is allowed.
     place = f"oci:{image.folder.name}:{_name(image)}"
-    pulled = _run([*podman, "pull", "-q", "--signature-policy", policy, place], image.folder.parent)
+    pulled = run([*podman, "pull", "-q", "--signature-policy", policy, place], image.folder.parent)
     if pulled.returncode:
-        yield Check(name, "failed", _last(pulled.stderr))
+        yield Check(name, "failed", last_line(pulled.stderr))
         return
     found = pulled.stdout.strip().splitlines()[-1]
+    server = SERVERS[image.config["config"]["Labels"][LABEL]]
     try:
-        yield from _run_image(podman, found, image)
+        yield from _run_image(podman, found, image, server)
+        if not server.PROVES_ITSELF:
+            yield check_answers(podman, found, folder)
     finally:
-        _run([*podman, "rmi", "--force", found])
+        run([*podman, "rmi", "--force", found])
 
 
-def _run_image(podman: list[str], number: str, image: Image) -> Iterator[Check]:
+def _run_image(podman: list[str], number: str, image: Image, server: Server) -> Iterator[Check]:
     name = "podman run"
-    python = f"/{HOME}/bin/python"
-    alone = _run(
-        [*podman, "run", "--rm", *_START, *_PLAIN, *_LIMITS, "--entrypoint", python, number, "-I", "-c", ""]
-    )
-    if alone.returncode:  # nothing of the image but its interpreter ran
-        yield Check(name, "skipped", f"podman cannot start a container here: {_last(alone.stderr)}")
+    program, *words = server.ALONE
+    begin = [*podman, "run", "--rm", *OPTIONS]
+    alone = run([*begin, "--entrypoint", program, number, *words])
+    if alone.returncode and server.PROVES_ITSELF:  # nothing of the image but its interpreter ran
+        yield Check(name, "skipped", f"podman cannot start a container here: {last_line(alone.stderr)}")
         return
     container = f"edgehone-{uuid.uuid4().hex[:12]}"
     begun = time.monotonic()
-    started = _run([*podman, "run", "-d", "--name", container, *_START, *_PLAIN, *_LIMITS, number])
+    started = run([*podman, "run", "-d", "--name", container, *OPTIONS, number])
     try:
         if started.returncode:
-            yield Check(name, "failed", _last(started.stderr))
+            yield Check(name, "failed", last_line(started.stderr))
             return
-        if problem := _until_ready(podman, container, begun):
+        if problem := _until_ready(podman, container, server.READY, begun):
             yield Check(name, "failed", problem)
             return
         yield Check(
@@ -102,29 +99,31 @@ def _run_image(podman: list[str], number: str, image: Image) -> Iterator[Check]:
         yield _shell(podman, container, image)
         yield _stopped(podman, container)
     finally:
-        _run([*podman, "rm", "--force", "--time", "0", container])
+        run([*podman, "rm", "--force", "--time", "0", container])
 
 
-def _until_ready(podman: list[str], container: str, begun: float) -> str | None:
+def _until_ready(podman: list[str], container: str, ready: Sequence[str], begun: float) -> str | None:
     """Wait until the server is ready; return what went wrong."""
-    ask = [*podman, "exec", container, f"/{HOME}/bin/python", "-I", f"/{HOME}/start.py", "ready"]
+    ask = [*podman, "exec", container, *ready]
     while time.monotonic() - begun < _READY_SECONDS:
-        if _run(ask).returncode == 0:
+        if run(ask).returncode == 0:
             return None
-        state = _run(
+        state = run(
             [*podman, "inspect", "--format", "{{.State.Running}} {{.State.ExitCode}}", container]
         ).stdout
         if not state.startswith("true"):
-            log = _run([*podman, "logs", container])
-            return f"the server ended with exit code {state.split()[-1:]}: {_last(log.stderr or log.stdout)}"
+            log = run([*podman, "logs", container])
+            return (
+                f"the server ended with exit code {state.split()[-1:]}: {last_line(log.stderr or log.stdout)}"
+            )
         time.sleep(0.1)
-    log = _run([*podman, "logs", container])
-    return f"the server is not ready after {_READY_SECONDS:.0f} s: {_last(log.stdout or log.stderr)}"
+    log = run([*podman, "logs", container])
+    return f"the server is not ready after {_READY_SECONDS:.0f} s: {last_line(log.stdout or log.stderr)}"
 
 
 def _shell(podman: list[str], container: str, image: Image) -> Check:
     """Look for a shell. A base image that the user named may have one."""
-    asked = {one: _run([*podman, "exec", container, one, "-c", ""]).returncode for one in _SHELLS}
+    asked = {one: run([*podman, "exec", container, one, "-c", ""]).returncode for one in _SHELLS}
     found = [one for one, code in asked.items() if code == 0]
     if not found:
         return Check("no shell", "passed")
@@ -134,8 +133,8 @@ def _shell(podman: list[str], container: str, image: Image) -> Check:
 
 def _stopped(podman: list[str], container: str) -> Check:
     begun = time.monotonic()
-    _run([*podman, "kill", "--signal", "TERM", container])
-    code = _run([*podman, "wait", "--interval", "20ms", container]).stdout.strip()
+    run([*podman, "kill", "--signal", "TERM", container])
+    code = run([*podman, "wait", "--interval", "20ms", container]).stdout.strip()
     seconds = time.monotonic() - begun
     outcome = f"ended after {seconds:.2f} s with exit code {code}"
     return Check("SIGTERM", "passed" if code == "0" and seconds < _STOP_SECONDS else "failed", outcome)
@@ -144,20 +143,3 @@ def _stopped(podman: list[str], container: str) -> Check:
 def _name(image: Image) -> str:
     index = json.loads((image.folder / "index.json").read_text("utf-8"))
     return str(index["manifests"][0]["annotations"][NAME])
-
-
-def _run(command: Sequence[str], folder: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        cwd=folder,
-        check=False,
-    )
-
-
-def _last(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1][-400:] if lines else "no reason given"

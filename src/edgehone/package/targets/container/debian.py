@@ -13,7 +13,7 @@ import os
 import subprocess
 import tarfile
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -45,7 +45,8 @@ ACCOUNTS: Final = {
 class Recipe:
     """What a root file system is made of.
 
-    `lists` is the folder with apt's lists of the packages of the archives, `archives` the SHA-256 of those.
+    `python` is the version of its Python, "" without one. `lists` is the folder with apt's lists of the packages of the
+    archives, `archives` the SHA-256 of those.
     """
 
     suite: str
@@ -84,23 +85,26 @@ def suite() -> tuple[str, Mapping[str, Any]]:
     return found, suites[found]
 
 
-def recipe(arch: str, device: str, folder: Path, tell: Callable[[str], None]) -> Recipe:
+def recipe(
+    arch: str, names: Sequence[str], has_python: bool, folder: Path, tell: Callable[[str], None]
+) -> Recipe:
     """Return what to make of the packages that the archives have now. `folder` keeps apt's lists.
+
+    `names` are lists of packages in debian.toml. `has_python` says whether Python is among them.
 
     Without a network it is what they had the last time. Raises SetupError as `suite` does, and if the archives cannot
     be reached the first time.
     """
     name, table = suite()
-    packages = (*table["packages"], *table.get(device, ()))
+    packages = tuple(package for one in names for package in table[one])
     left_out, files = tuple(table["left_out"]), tuple(table["files"])
     lists = _update(arch, folder, tell)
     known = sorted(lists.glob("*_Packages*"))
     archives = hashlib.sha256(
         "".join(f"{one.name} {digest_file(one)}\n" for one in known).encode()
     ).hexdigest()
-    return Recipe(
-        name, arch, table["python"], packages, left_out, files, str(sources()), str(lists), archives
-    )
+    python = str(table["python"]) if has_python else ""
+    return Recipe(name, arch, python, packages, left_out, files, str(sources()), str(lists), archives)
 
 
 def key(made_of: Recipe) -> str:

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import http.client
-import json
 import os
-import socket
-import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -15,38 +11,18 @@ from pathlib import Path
 
 from edgehone.core.errors import SetupError
 from edgehone.execution.tied import tied_program
-
-_SECONDS = 300.0
-
-
-class _Connection(http.client.HTTPConnection):
-    """A connection to a Unix socket."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=_SECONDS)
-        self._path = str(path)
-
-    def connect(self) -> None:
-        """Connect to the socket."""
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(_SECONDS)
-        self.sock.connect(self._path)
+from edgehone.package import llama_client
 
 
 def completion(
     script: Path, program: str, canary: tuple[list[int], list[int]], scratch: Path
 ) -> list[int] | str:
     """Return the ids that llama-server gives after the prompt of a canary, or why there are none."""
-    body = {
-        "prompt": canary[0], "n_predict": len(canary[1]), "temperature": 0, "return_tokens": True,
-        "cache_prompt": False,
-    }  # fmt: skip
     try:
         with _running(["sh", str(script), "--no-webui", "--offline"], program, scratch) as address:
-            status, answer = _post(address, "/completion", body)
+            return llama_client.completion(address, canary[0], len(canary[1]))
     except _NotStarted as reason:
         return f"llama-server did not start: {reason}"
-    return list(answer["tokens"]) if status == 200 else f"llama-server answered {status}: {answer}"
 
 
 def seconds_until_ready(words: Sequence[str], program: str, scratch: Path) -> float:
@@ -71,30 +47,9 @@ def _running(words: Sequence[str], program: str, scratch: Path) -> Iterator[Path
         address = Path(place) / "s.sock"  # the path of a socket may have 107 bytes
         environment = {**os.environ, "LLAMA_SERVER": program, "HOST": str(address)}
         with tied_program(words, stdout=output, stderr=output, env=environment, cwd=scratch) as process:
-            if not _is_ready(address, process):
+            if not llama_client.is_ready(address, lambda: process.poll() is None):
                 raise _NotStarted(_last_line(log))
             yield address
-
-
-def _is_ready(address: Path, process: subprocess.Popen[str]) -> bool:
-    end = time.monotonic() + _SECONDS
-    while process.poll() is None and time.monotonic() < end:
-        try:
-            connection = _Connection(address)
-            connection.request("GET", "/health")
-            if connection.getresponse().status == 200:
-                return True
-        except (OSError, http.client.HTTPException):
-            pass  # it is not listening yet
-        time.sleep(0.01)
-    return False
-
-
-def _post(address: Path, path: str, body: object) -> tuple[int, dict[str, list[int]]]:
-    connection = _Connection(address)
-    connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
-    response = connection.getresponse()
-    return response.status, json.loads(response.read())
 
 
 def _last_line(log: Path) -> str:

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from edgehone.core.errors import InputError
 from edgehone.package import settings
+from edgehone.package.llama_server import has_pictures, server_options
 from edgehone.package.target import Carried, Deliverable, Request
-from edgehone.package.targets.desktop.runtime import has_pictures, server_options
 
 # Pages of Apple silicon; those of other systems have 4 KiB.
 ALIGNMENT = 16384

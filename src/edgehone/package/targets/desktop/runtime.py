@@ -8,54 +8,13 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from edgehone.backends.llamacpp.adapter import ADAPTER
-from edgehone.backends.llamacpp.engine import draft_options, runtime_options
-from edgehone.backends.llamacpp.speculation import DRAFT
 from edgehone.backends.llamacpp.tools import PROJECTOR
 from edgehone.backends.openvino.placement import CPU, device_properties
 from edgehone.backends.openvino.session import properties
 from edgehone.bundle.read import Bundle
 from edgehone.formats.gguf import read_header
 from edgehone.inference import sampling
-from edgehone.inference.run_bundle import context_of
-from edgehone.package.settings import SPECULATION
-
-# Ollama allots the whole context when a model is loaded; longer ones are the user's choice.
-_CONTEXT = 8192
-
-
-def server_options(bundle: Bundle, *, drafts: bool = True) -> list[str]:
-    """Return the options of llama-server for the settings of the bundle's recipe; threads only where they are set.
-
-    Without `drafts` none that draft tokens, which older builds of it do not know.
-    """
-    settings: dict[str, Any] = dict(bundle.manifest.recipe["settings"])
-    for name in () if drafts else SPECULATION:
-        settings.pop(name, None)
-    words = [*runtime_options(settings), *draft_options(settings, Path(DRAFT))]
-    if "threads" in settings:
-        words += ["--threads-batch", str(settings["threads"])]
-    if threads := settings.get("decode_threads", settings.get("threads")):
-        words += ["--threads", str(threads)]
-    if has_pictures(bundle):
-        words += ["--mmproj", PROJECTOR]
-    if has_adapter(bundle):
-        words += ["--lora", ADAPTER]
-    return [*words, "--ctx-size", str(_context(bundle))]
-
-
-def has_pictures(bundle: Bundle) -> bool:
-    """Return True for a vision-language model, whose second file turns pictures into tokens."""
-    return (bundle.artifact / PROJECTOR).is_file()
-
-
-def has_adapter(bundle: Bundle) -> bool:
-    """Return True for a base model with a LoRA adapter in a file of its own."""
-    return (bundle.artifact / ADAPTER).is_file()
-
-
-def _context(bundle: Bundle) -> int:
-    return min(context_of(bundle) or _CONTEXT, _CONTEXT)
+from edgehone.package.llama_server import context, has_pictures
 
 
 def openvino_properties(bundle: Bundle) -> dict[str, Any]:
@@ -106,7 +65,7 @@ def _parameters(bundle: Bundle) -> dict[str, Any]:
     parameters: dict[str, Any] = {
         "temperature": fields.get("temperature", 0.0),
         "repeat_penalty": fields.get("repetition_penalty", 1.0),
-        "num_ctx": _context(bundle),
+        "num_ctx": context(bundle),
     }
     if fields.get("temperature"):
         parameters |= {"top_k": fields["top_k"], "top_p": fields["top_p"]}

@@ -19,7 +19,7 @@ from typing import Any, Final
 from edgehone.backends.llamacpp.speculation import DRAFT
 from edgehone.bundle.read import Bundle
 from edgehone.core.errors import InputError
-from edgehone.package import settings
+from edgehone.package import llama_server, settings
 from edgehone.package.names import original_name
 from edgehone.package.target import Built, Carried, Check, Deliverable, Option, Request, Tool
 from edgehone.package.targets.desktop import checks, llamafile, model_card, runtime
@@ -80,7 +80,7 @@ def _loading(bundle: Bundle) -> list[str]:
     known = programs()
     if bundle.manifest.pictures is not None:  # the script of this program opens a model of texts
         known = {name: one for name, one in known.items() if name != "openvino-genai"}
-    if runtime.has_adapter(bundle):
+    if llama_server.has_adapter(bundle):
         # The others would load the base alone, or were never seen to take an adapter.
         known = {name: one for name, one in known.items() if name == "llama-server"}
     return [
@@ -186,7 +186,7 @@ def _write_for_programs(place: _Place) -> list[str]:
     """Write the files of the programs beside the artifact, and return notes on them."""
     bundle, notes = place.request.bundle, list[str]()
     if "llama-server" in place.programs:
-        options = " ".join([*runtime.server_options(bundle), *_split(place, notes)])
+        options = " ".join([*llama_server.server_options(bundle), *_split(place, notes)])
         script = place.folder / "start.sh"
         script.write_text(_filled("start.sh.template", artifact=place.artifact, options=options), "utf-8")
         script.chmod(0o755)

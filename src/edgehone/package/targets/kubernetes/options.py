@@ -14,7 +14,7 @@ from edgehone.package.target import Option
 
 ACCELERATED: Final = ("nvidia", "intel-gpu", "intel-npu")
 OPTIONS: Final[Sequence[Option]] = (
-    Option("image", "image that the container target made, by digest: HOST/NAME@sha256:…"),
+    Option("image", "image that the container target made with server=edgehone, by digest: HOST/NAME@sha256:…"),
     Option("name", "name of the objects, and of the model that clients ask for (default: the model's)"),
     Option("namespace", "namespaces are this with -staging and -production (default: the name)"),
     Option("kind", "what runs the pods", "deployment", ("deployment", "kserve", "rollout")),
