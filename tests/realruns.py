@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from edgehone.backends import registry
-from edgehone.execution import child_process
+from edgehone.execution import child_process, foreground
 from edgehone.execution.command import command_line
 from edgehone.execution.environments import environment
 from edgehone.execution.home import file_lock, home
@@ -103,7 +103,8 @@ def start_warm(servers: Servers, patch: pytest.MonkeyPatch) -> None:
     def command(job: Job, folder: Path) -> list[str]:
         return servers.command(job, _COLD(job, folder))
 
-    patch.setattr(child_process, "command_line", command)
+    for starter in (child_process, foreground):
+        patch.setattr(starter, "command_line", command)
 
 
 @pytest.fixture

@@ -16,10 +16,13 @@ from edgehone.worker.conformance.run_checks import checks
 
 from .conftest import Install, honest_source
 
-# All registered backends; all but the fake one run a real toolchain.
+# All registered backends; all but the fake one run a real toolchain. In the long form their processes start cold.
+REAL = [point.name for point in sorted(entry_points(group=registry.GROUP)) if point.name != "null"]
+COLD = (pytest.mark.real, pytest.mark.cold, pytest.mark.long)
 REGISTERED = [
-    pytest.param(point.name, marks=[] if point.name == "null" else [pytest.mark.real, pytest.mark.cold])
-    for point in sorted(entry_points(group=registry.GROUP))
+    "null",
+    *(pytest.param(name, marks=pytest.mark.real) for name in REAL),
+    *(pytest.param(name, marks=COLD, id=f"{name}, cold") for name in REAL),
 ]
 
 # Code appended to a conforming backend, by the check that must fail.

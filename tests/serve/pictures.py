@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import struct
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,10 +64,12 @@ _CONTROL = b"\x21\xf9\4\0\1\0\0\0"
 ANIMATED = b"GIF89a\1\0\1\0\x80\0\0\0\0\0\xff\xff\xff" + 2 * (_CONTROL + _PICTURE) + b"\x3b"
 
 
-def answers_are_those_of_run(bundle: Path, tmp_path: Path) -> None:
-    """Serve a bundle with a vision-language model, without and with a chat template, and show it pictures."""
+def answers_are_those_of_run(
+    bundle: Path, tmp_path: Path, templates: Sequence[str | None] = (None, TEMPLATE)
+) -> None:
+    """Serve a bundle with a vision-language model with each of the chat templates, and show it pictures."""
     (tmp_path / "colours.png").write_bytes(COLOURS)
-    for template in (None, TEMPLATE):
+    for template in templates:
         if template:
             (bundle / "tokenizer" / "chat_template.jinja").write_text(template)
             list_again(bundle)

@@ -20,6 +20,7 @@ from edgehone.execution.environments.environment import Env
 from edgehone.execution.job import Job, Limits
 from edgehone.execution.run import run
 from edgehone.execution.store import JobResult
+from edgehone.profiling.watch import SystemWatch
 from tests.warmworkers import workers
 
 Run = Callable[..., JobResult]
@@ -93,7 +94,7 @@ def test_a_job_that_exceeds_its_limit_ends_with_its_children(warm: Run) -> None:
     assert len(pids) == 2 and all(ends(int(pid)) for pid in pids)
 
 
-def test_jobs_whose_process_is_watched_start_cold(
+def test_jobs_whose_process_is_watched_for_more_than_its_memory_start_cold(
     null_env: Env, servers: workers.Servers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # An environment with an interpreter of its own, as those of real backends.
@@ -101,8 +102,9 @@ def test_jobs_whose_process_is_watched_start_cold(
     python.symlink_to(null_env.python)
     monkeypatch.setitem(workers.IMPORTS, "other", [])
     job = Job("jobfunctions:echo", replace(null_env, name="other", python=python))
-    assert "client.py" in " ".join(servers.command(replace(job, exclusive=True), ["cold"]))
-    assert servers.command(replace(job, watch=MemoryWatch), ["cold"]) == ["cold"]
+    for warm in (replace(job, exclusive=True), replace(job, watch=MemoryWatch)):
+        assert "client.py" in " ".join(servers.command(warm, ["cold"]))
+    assert servers.command(replace(job, watch=SystemWatch), ["cold"]) == ["cold"]
 
 
 def test_measurements_of_the_null_backend_start_cold(null_env: Env, servers: workers.Servers) -> None:

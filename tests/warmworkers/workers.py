@@ -2,8 +2,9 @@
 
 Importing a framework takes 3 to 15 seconds of processor time, most jobs on the tests' tiny models less than one.
 Only how a job's process starts differs: job.json, the function, result.json, the log and the ways to fail are the
-same. Jobs whose process is watched, as memory measurements are, start cold. So do conformance, the tests that ask what
-a process has loaded, and whole runs that the command line or a remote agent starts.
+same. The memory that is measured then includes what the warm process has imported, so tests that look at it are marked
+`cold`, as are those that ask what a process has loaded. Cold start also jobs whose process is watched for something
+else, and whole runs that the command line or a remote agent starts.
 Linux alone: other systems' frameworks do not bear a fork.
 """
 
@@ -18,6 +19,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from edgehone.evaluation.memory import AcceleratorWatch, MemoryWatch
 from edgehone.execution.command import environment_variables
 from edgehone.execution.home import file_lock
 from edgehone.execution.job import Job
@@ -41,13 +43,16 @@ IMPORTS = {
     "olive": [*_TORCH, "olive.workflows", "onnxruntime_genai.models.builder", "onnxruntime.transformers.float16"],
     "mlx": ["mlx_lm", "mlx_lm.utils", "mlx_lm.generate"],
     "onnxruntime": ["onnxruntime", "onnx"],
+    "metrics": ["sklearn.metrics", "jiwer"],
     "null": [
         "numpy", "edgehone.execution.worker_process", "edgehone.worker.prepare", "edgehone.worker.score",
         "edgehone.worker.speed", "edgehone.backends.null.backend",
     ],
 }  # fmt: skip
-# The only measurement of the null backend that starts warm: its times are computed.
+# The only measurement of the null backend that starts warm: its times are computed. Gates of tests compare its memory.
 _COMPUTED = "edgehone.worker.speed:time_requests"
+# An argument that is a pipe's number, of one that is not handed over (`foreground.open_dialogue`).
+_DIALOGUE = "requests"
 HERE = Path(__file__).parent
 
 
@@ -116,9 +121,11 @@ def _server(job: Job) -> str:
 
 
 def _starts_cold(job: Job) -> bool:
+    if _DIALOGUE in job.args:
+        return True
     if _server(job) == "null":
         return job.exclusive and job.call != _COMPUTED
-    return job.watch is not Watch
+    return job.watch not in (Watch, MemoryWatch, AcceleratorWatch)
 
 
 def _lease(path: Path) -> socket.socket | None:
