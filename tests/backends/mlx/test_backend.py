@@ -25,6 +25,17 @@ RunWorker = Callable[..., dict[str, Any]]
 BUILD = "edgehone.backends.mlx.build"
 SCORE = "edgehone.worker.score"
 at_effort = partial(recipes_up_to, backend)
+# By recipe: a limit of the mean KL divergence, and the types of weights. Measured on the demo model were 2e-12, 1.2e-4,
+# 3.0e-2, 2.4e-2, 1.8e-2, 1.5e-2.
+MOST: dict[str, tuple[float, dict[str, int]]] = {
+    "float": (1e-6, {}),
+    "q8_g64": (5e-4, {"8-bit g64": 29}),
+    "q4_g64": (6e-2, {"4-bit g64": 29}),
+    "mixed_4_6_g64": (5e-2, {"4-bit g64": 25, "6-bit g64": 4}),
+    "q4_g64+gptq": (4e-2, {"4-bit g64": 29}),
+    "q4_g128_e5+gptq": (4e-2, {"4-bit g128": 28, "5-bit g64": 1}),
+}
+FEW = ("float", "q8_g64", "q4_g64", "q4_g64+gptq")
 
 
 def test_a_llama_is_supported_with_a_note_about_dwq() -> None:
@@ -161,8 +172,15 @@ def test_a_configuration_that_contradicts_the_files_is_refused(tmp_path: Path) -
 
 
 @pytest.mark.real
+@pytest.mark.parametrize(
+    "names", [FEW, pytest.param(tuple(MOST), marks=pytest.mark.long)], ids=["few", "all"]
+)
 def test_the_demo_model_is_converted_quantized_scored_and_run(
-    run_worker: RunWorker, demo_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    names: tuple[str, ...],
+    run_worker: RunWorker,
+    demo_model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.syspath_prepend(str(Path(__file__).parents[1]))
     texts = {name: shipped(name) for name in ("evaluation", "calibration")}
@@ -186,16 +204,9 @@ def test_the_demo_model_is_converted_quantized_scored_and_run(
     assert facts["weight_types"] == {"BF16": 29} and facts["bits_per_weight"] == 16
     assert facts["bytes"] == sum(path.stat().st_size for path in floats.iterdir())
 
-    # Mean KL divergence measured on the demo model: 2e-12, 1.2e-4, 3.0e-2, 2.4e-2, 1.8e-2, 1.5e-2.
     kl, sizes = {}, {}
-    for name, most, types in (
-        ("float", 1e-6, {}),
-        ("q8_g64", 5e-4, {"8-bit g64": 29}),
-        ("q4_g64", 6e-2, {"4-bit g64": 29}),
-        ("mixed_4_6_g64", 5e-2, {"4-bit g64": 25, "6-bit g64": 4}),
-        ("q4_g64+gptq", 4e-2, {"4-bit g64": 29}),
-        ("q4_g128_e5+gptq", 4e-2, {"4-bit g128": 28, "5-bit g64": 1}),
-    ):
+    for name in names:
+        most, types = MOST[name]
         recipe = next(recipe for recipe in backend.recipes(LLAMA) if recipe.name == name)
         step, artifact = backend.steps(recipe), floats
         if not recipe.exact:
@@ -212,9 +223,10 @@ def test_the_demo_model_is_converted_quantized_scored_and_run(
         assert json.loads((tmp_path / "scored" / "token_ids.json").read_text("utf-8")) == sample
         kl[name] = np.load(tmp_path / "scored" / "tokens.npz")["kl"].mean()
         assert kl[name] < most
-    # With more bits for the embeddings, the divergence is lower in fewer bytes.
-    assert sizes["q4_g128_e5+gptq"] < sizes["q4_g64"]
-    assert kl["q4_g128_e5+gptq"] < 0.6 * kl["q4_g64"]
+    if "q4_g128_e5+gptq" in names:
+        # With more bits for the embeddings, the divergence is lower in fewer bytes.
+        assert sizes["q4_g128_e5+gptq"] < sizes["q4_g64"]
+        assert kl["q4_g128_e5+gptq"] < 0.6 * kl["q4_g64"]
     # At the same size, GPTQ has a lower divergence than rounding to nearest.
     assert sizes["q4_g64+gptq"] == sizes["q4_g64"]
     assert kl["q4_g64+gptq"] < 0.8 * kl["q4_g64"]
