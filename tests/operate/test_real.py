@@ -32,19 +32,23 @@ def long(number: int) -> dict[str, Any]:
     return {"model": "bundle", "prompt": f"{prompt}{number % 7}", "max_tokens": 8}
 
 
+@pytest.mark.parametrize(
+    "apart", [False, pytest.param(True, marks=pytest.mark.long)], ids=["all", "one by one"]
+)
 @pytest.mark.parametrize("backend", sorted(SETTINGS))
-def test_settings_of_a_real_engine(bundle_of: Callable[[str], Path], key_file: Path, backend: str) -> None:
+def test_settings_of_a_real_engine(
+    bundle_of: Callable[[str], Path], key_file: Path, backend: str, apart: bool
+) -> None:
+    """Each change starts an engine."""
+    every = SETTINGS[backend]
     with running(bundle_of(backend), "--admin-key-file", str(key_file), "--parallel", "2") as server:
         first = served(server)["bundle"]
-        for name, value in SETTINGS[backend].items():
-            assert value in first["accepts"][name], (name, first["accepts"])
-            change(server, settings={name: value})
+        assert all(value in first["accepts"][name] for name, value in every.items()), first["accepts"]
+        for some in [{name: value} for name, value in every.items()] if apart else [every]:
+            change(server, settings=some)
             now = served(server)["bundle"]
-            assert (
-                now["settings"][name] == value
-                and now["state"] == "ready"
-                and "tokens of the canaries" in now["proof"]
-            )
+            assert {name: now["settings"][name] for name in some} == some
+            assert now["state"] == "ready" and "tokens of the canaries" in now["proof"]
             assert server.complete("The people", max_tokens=3)["choices"]
         change(server, settings={}, context=128, parallel=1)
         now = served(server)["bundle"]
