@@ -17,6 +17,7 @@ from typing import IO, Any, Final, Literal
 from edgehone.core.errors import InputError
 
 NAME: Final = "org.opencontainers.image.ref.name"
+_BASE: Final = ("org.opencontainers.image.base.digest", "org.opencontainers.image.base.name")
 _WHITEOUT, _OPAQUE = ".wh.", ".wh..wh..opq"
 
 
@@ -88,6 +89,10 @@ def write_history(folder: Path, contents: Sequence[str]) -> None:
     for entry, content in zip(own, contents[-len(own) :], strict=True):
         entry.update(created_by="edgehone package", comment=content)
     manifest = {**image.manifest, "config": {**image.manifest["config"], **_replace(image, "config", config)}}
+    # Buildah says what the base is by the same names: only the labels know it.
+    labels = config.get("config", {}).get("Labels") or {}
+    annotations = {name: one for name, one in manifest.get("annotations", {}).items() if name not in _BASE}
+    manifest["annotations"] = {**annotations, **{name: labels[name] for name in _BASE if name in labels}}
     index = json.loads((folder / "index.json").read_text("utf-8"))
     index["manifests"][0].update(_replace(image, "manifest", manifest))
     (folder / "index.json").write_text(json.dumps(index, separators=(",", ":")), "utf-8")
