@@ -12,8 +12,8 @@ from hypothesis import strategies as some
 from numpy.typing import NDArray
 
 from edgehone.core.errors import InputError
-from edgehone.evaluation import output_roles, sounds
-from edgehone.inputs.output_sizes import joined
+from edgehone.evaluation import agreement, output_roles, roles, sounds
+from edgehone.inputs.output_sizes import aligned, joined
 
 Sounds = NDArray[np.float64]
 RNG = np.random.default_rng(4)
@@ -79,6 +79,54 @@ def test_a_sound_that_is_spoken_slower_for_a_while_is_the_same_one() -> None:
     entries = 1 - np.abs(slower - ORIGINAL).sum() / np.abs(ORIGINAL).sum()
     assert kept(slower) > 0.9
     assert entries < 0.5
+
+
+def notes(count: int) -> Sounds:
+    """Steady notes, whose beginning is like their end."""
+    time = np.arange(24_000) / 22_050
+    return np.stack([0.3 * np.sin(2 * np.pi * 220 * 2 ** (at / 12) * time) for at in range(count)])
+
+
+def judged(reference: list[Sounds], candidate: list[Sounds]) -> float:
+    """What is kept of sounds of these lengths, as a run judges them."""
+    sides = [joined("audio", [one[None, None] for one in side]) for side in (reference, candidate)]
+    found = output_roles.recognize(aligned(sides[0], sides[0])[0])
+    ours, theirs = aligned(sides[0], sides[1], roles.padded(found))
+    every = agreement.figures(ours, theirs, roles.with_sizes(found, ours))
+    value = every["accuracy_kept"].value
+    assert value is not None
+    return value
+
+
+def test_a_sound_that_ends_early_is_noticed_though_all_of_it_is_alike() -> None:
+    whole = [*notes(12)]
+    assert judged(whole, whole) == 1.0
+    assert judged(whole, [one[:2400] for one in whole]) < 0.2
+    assert judged(whole, [whole[0], *(one[:2400] for one in whole[1:])]) < 0.3
+    assert judged(whole, [np.where(np.arange(24_000) < 2400, one, 0) for one in whole]) < 0.2
+    assert judged(whole, [np.concatenate([one, one[:256]]) for one in whole]) > 0.95
+    unequal = [one[: 24_000 - 256 * at] for at, one in enumerate(whole)]
+    assert judged(unequal, [one[: len(one) // 10] for one in unequal]) < 0.2
+
+
+def test_a_sound_that_is_nearly_silent_among_loud_ones_decides_nothing() -> None:
+    quiet = ORIGINAL.copy()
+    quiet[0] = RNG.normal(0, 1e-8, quiet.shape[1])
+    other = quiet.copy()
+    other[0] = RNG.normal(0, 1e-7, quiet.shape[1])
+    assert kept(other, quiet) == pytest.approx(1.0, abs=1e-6)
+
+
+def test_an_offset_is_not_heard() -> None:
+    assert kept(ORIGINAL + 0.01) > 0.99
+
+
+def test_sounds_in_whole_numbers() -> None:
+    pcm = {"audio": (ORIGINAL / np.abs(ORIGINAL).max() * 32_000).astype(np.int16)}
+    found = output_roles.recognize(pcm)
+    assert [one.role for one in found] == ["sound"]
+    value = agreement.figures(pcm, {"audio": pcm["audio"] + np.int16(1)}, found)["accuracy_kept"].value
+    assert value is not None and value > 0.99
 
 
 def test_a_noise_in_the_place_of_silence_counts() -> None:

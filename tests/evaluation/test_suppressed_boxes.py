@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgehone.evaluation import agreement, collapse, output_roles
+from edgehone.evaluation import agreement, collapse, output_roles, roles
 from edgehone.inputs.output_sizes import aligned, joined
 from edgehone.worker import detections
 
@@ -38,10 +38,15 @@ def together(samples: list[Outputs]) -> Outputs:
     return outputs
 
 
+def roles_of(samples: list[Outputs]) -> Any:
+    outputs = together(samples)
+    return output_roles.recognize(aligned(outputs, outputs)[0])
+
+
 def kept(reference: list[Outputs], candidate: list[Outputs]) -> float:
-    ours, theirs = aligned(together(reference), together(candidate))
-    found = output_roles.recognize(ours)
+    found = roles_of(reference)
     assert [one.role for one in found] == ["detections"]
+    ours, theirs = aligned(together(reference), together(candidate), roles.padded(found))
     assert collapse.reason(found, ours, theirs) is None
     value = agreement.figures(ours, theirs, found)["accuracy_kept"].value
     assert value is not None
@@ -77,12 +82,13 @@ def test_a_weak_box_more_is_no_loss_and_a_sure_one_is() -> None:
         lambda one: {**one, "boxes": one["boxes"] + 60},
         lambda one: {name: array[:1] for name, array in one.items()},
         lambda one: {**one, "scores": one["scores"] * 0.1},
+        lambda one: {name: np.repeat(array, 5, 0) for name, array in one.items()},
     ],
-    ids=["classes", "places", "first-only", "unsure"],
+    ids=["classes", "places", "first-only", "unsure", "five-times"],
 )
 def test_what_is_wrong_is_found(change: Any) -> None:
-    ours, theirs = aligned(together(REFERENCE), together(changed(REFERENCE, change)))
-    found = output_roles.recognize(ours)
+    found = roles_of(REFERENCE)
+    ours, theirs = aligned(together(REFERENCE), together(changed(REFERENCE, change)), roles.padded(found))
     value = agreement.figures(ours, theirs, found)["accuracy_kept"].value
     assert value is not None and (value < 0.8 or collapse.reason(found, ours, theirs))
 
@@ -106,3 +112,43 @@ def test_a_fixed_number_of_places_with_a_count_and_classes_in_floats() -> None:
     assert len(boxes) == len(scores) == len(REFERENCE[0]["scores"])
     assert sorted(classes) == sorted(REFERENCE[0]["labels"])
     assert agreement.figures(fixed, fixed, found)["accuracy_kept"].value == 1.0
+
+
+def test_a_candidate_that_finds_nothing_collapsed() -> None:
+    found = roles_of(REFERENCE)
+    nothing = {name: array[:, :0] for name, array in together(REFERENCE).items() if "size" not in name}
+    nothing |= {f"{name} (size)": np.zeros((120, array.ndim - 1), int) for name, array in nothing.items()}
+    ours, theirs = aligned(together(REFERENCE), nothing, roles.padded(found))
+    assert "collapsed" in str(collapse.reason(found, ours, theirs))
+    assert agreement.figures(ours, theirs, found)["accuracy_kept"].value == 0
+
+
+def test_more_boxes_than_an_original_that_always_finds_as_many() -> None:
+    three = [one for one in detected(2, 400) if len(one["scores"]) == 3][:40]
+    fixed = {name: array for name, array in together(three).items() if "size" not in name}
+    found = output_roles.recognize(fixed)
+    less = together(changed(three, lambda one: {name: array[:2] for name, array in one.items()}))
+    ours, theirs = aligned(fixed, less, roles.padded(found))
+    value = agreement.figures(ours, theirs, found)["accuracy_kept"].value
+    assert value == pytest.approx(0.8)
+
+
+def test_rows_of_corners_score_and_class() -> None:
+    """As YOLOv10 gives them, always as many rows, best first."""
+    outputs = together(REFERENCE)
+    rows = np.concatenate([outputs["boxes"], outputs["scores"][..., None], outputs["labels"][..., None]], 2)
+    one = {"output0": rows.astype(np.float32)}
+    found = output_roles.recognize(one)
+    assert [each.role for each in found] == ["detections"] and found[0].layout and found[0].layout.numbered
+    assert agreement.figures(one, {"output0": rows[:, ::-1]}, found)["accuracy_kept"].value == 1.0
+    wrong = rows.copy()
+    wrong[..., 5] += 1
+    value = agreement.figures(one, {"output0": wrong}, found)["accuracy_kept"].value
+    assert value is not None and value < 0.1
+
+
+def test_classes_in_floats_are_rounded() -> None:
+    outputs = together(REFERENCE)
+    near = {**outputs, "labels": outputs["labels"] - 1e-3}
+    found = roles_of(REFERENCE)
+    assert agreement.figures(outputs, near, found)["accuracy_kept"].value == 1.0

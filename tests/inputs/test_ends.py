@@ -31,7 +31,7 @@ def test_the_input_with_the_lengths_is_found_and_told() -> None:
     inputs = tensors(text=("batch", "steps"), hints=("batch", "steps"), text_lengths=("batch",))
     found = axes.find(inputs, OUTPUT)
     assert (found.ends, found.padded) == ("text_lengths", ("text", "hints"))
-    assert any("samples are cut to what the input 'text_lengths' says" in note for note in found.notes)
+    assert any("that the input 'text_lengths' gives are cut off" in note for note in found.notes)
     assert Axes.from_json(json.loads(json.dumps(found.to_json()))).padded == found.padded
 
 
@@ -44,8 +44,15 @@ def test_the_input_with_the_lengths_is_found_and_told() -> None:
         tensors(text=("batch", "steps"), sound=("batch", "samples"), lengths=("batch",)),
         tensors(text=("batch", "steps"), lengths=(3,)),
         tensors(x=("batch",), lengths=("batch",)),
+        tensors(text=("batch", "steps"), target_length=("batch",)),
+        tensors(sound=("batch", "samples"), wavelength=("batch",)),
+        [Tensor("text", "int64", ("batch", None)), Tensor("text_lengths", "int64", ("batch",))],
+        [Tensor("wav", "float32", ("batch", "steps")), Tensor("wav_lens", "float32", ("batch",))],
     ],
-    ids=["fixed", "a scale", "two", "of which", "shared", "nothing to cut"],
+    ids=[
+        *("fixed", "a scale", "two", "of which", "shared", "nothing to cut", "of another", "no length"),
+        *("unnamed", "shares"),
+    ],
 )
 def test_where_it_is_not_clear_nothing_is_cut(inputs: list[Tensor]) -> None:
     assert axes.find(inputs, OUTPUT).ends is None

@@ -13,13 +13,14 @@ from edgehone.certify.requests import SLICES
 from edgehone.certify.subject import Subject
 from edgehone.evaluation import output_roles
 from edgehone.evaluation.decisions import agree
-from edgehone.evaluation.roles import OutputRole
+from edgehone.evaluation.roles import OutputRole, padded, with_sizes
 from edgehone.execution import store
 from edgehone.execution.job import Input
 from edgehone.execution.store import JobResult
 from edgehone.inputs import sample_arrays, samples
 from edgehone.inputs.axes import Axes
 from edgehone.inputs.batches import Batches
+from edgehone.inputs.output_sizes import aligned
 from edgehone.model.digest import digest_folder
 from edgehone.optimize.evaluate.evaluators import evaluator_for
 from edgehone.worker import perturb
@@ -54,9 +55,11 @@ class GraphRuns:
         """Return for each sample the share of the original's decisions that are kept, in the worst output."""
         import numpy as np
 
-        reference, candidate = (_outputs(one, case) for one in (self.original, self.candidate))
+        reference, candidate = aligned(
+            _outputs(self.original, case), _outputs(self.candidate, case), padded(self.roles)
+        )
         shares = []
-        for role in self.roles:
+        for role in with_sizes(self.roles, reference):
             measure = agree(role, reference, candidate)[0]
             shares.append(np.where(measure.totals > 0, measure.hits / np.maximum(measure.totals, 1e-12), 1.0))
         found: Array = np.min(shares, axis=0)
@@ -91,8 +94,9 @@ def graph_runs(subject: Subject) -> GraphRuns:
     for name, one in (("original", reference), ("candidate", candidate)):
         if error := one.facts[CLEAN]["error"]:
             raise Skipped(f"the {name} does not run on the samples: {error}")
+    clean = _outputs(reference, CLEAN)
     roles = output_roles.recognize(
-        _outputs(reference, CLEAN),
+        aligned(clean, clean)[0],
         inputs=[tensor.name for tensor in original.ctx.model.inputs],
         task=original.ctx.model.task,
         kind=None,

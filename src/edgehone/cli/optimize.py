@@ -128,7 +128,8 @@ def _add_evaluation(group: argparse._ArgumentGroup) -> None:
         "--task-kind",
         metavar="KIND",
         help="what the outputs of a graph decide: classification, multi-label, binary, audio-decisions, "
-        "token-classification, ctc, embedding, detection, segmentation, regression or unknown (default: recognized)",
+        "token-classification, ctc, embedding, detection, segmentation, regression, sound or unknown (default: "
+        "recognized)",
     )
     group.add_argument(
         "--axes",

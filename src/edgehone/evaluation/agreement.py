@@ -8,7 +8,7 @@ and each group of its channels that has a scale of its own, is judged by itself,
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ from edgehone.evaluation.differences import Differences, differences
 from edgehone.evaluation.quality import ParityCheck, kept_ratio, share
 from edgehone.evaluation.roles import ONE_SCALE, OutputRole
 from edgehone.evaluation.scales import one_scale_groups
+from edgehone.inputs.output_sizes import sized_output
 from edgehone.inputs.sample_arrays import LABELS
 from edgehone.worker.logprobs import log_softmax
 
@@ -36,11 +37,14 @@ RESAMPLES = 500
 _NOT_LANGUAGE = ("next_token_accuracy", "perplexity")
 
 
-def read(folder: Path) -> Outputs:
-    """Return the outputs that `worker.score_graph` wrote to `folder`, by name; empty ones are left out."""
+def read(folder: Path, beside: Collection[str] = ()) -> Outputs:
+    """Return the outputs that `worker.score_graph` wrote to `folder`, by name.
+
+    Empty ones are left out, but for those in `beside`, the outputs of the original.
+    """
     names = json.loads((folder / "outputs.json").read_text("utf-8"))["outputs"]
     arrays = {name: _loaded(folder / f"{i}.npy") for i, name in enumerate(names)}
-    return {name: array for name, array in arrays.items() if array.size}
+    return {name: array for name, array in arrays.items() if array.size or name in beside}
 
 
 def _loaded(path: Path) -> Array:
@@ -141,6 +145,10 @@ def rows(reference: Outputs, candidate: Outputs, roles: Sequence[OutputRole]) ->
 
 
 def _check(reference: Outputs, candidate: Outputs) -> None:
+    for name in candidate:
+        if (output := sized_output(name)) is not None and output in reference and name not in reference:
+            one = list(reference[output].shape[1:])
+            raise EdgehoneError(f"the output {output!r} has several sizes, the original's is always {one}")
     for name, array in reference.items():
         if candidate[name].shape != array.shape:
             raise EdgehoneError(

@@ -10,6 +10,7 @@ from edgehone.evaluation.metrics import threshold
 from edgehone.evaluation.numbers import explained, relative_error_and_decisions
 from edgehone.evaluation.roles import OutputRole, Role, class_axis
 from edgehone.evaluation.sounds import alike
+from edgehone.inputs.output_sizes import sizes_of
 from edgehone.worker import ctc, detections
 
 if TYPE_CHECKING:
@@ -28,6 +29,9 @@ def agree(one: OutputRole, reference: Outputs, candidate: Outputs) -> list[Agree
     if one.role == "detections":
         assert one.layout is not None
         measures = _detections(reference, candidate, one.layout)
+    elif one.role == "sound":
+        ends = tuple(sizes_of(outputs, one.name).prod(1) for outputs in (reference, candidate))
+        measures = alike(reference[one.name], candidate[one.name], (ends[0], ends[1]))
     else:
         measures = _MEASURES[one.role](reference[one.name], candidate[one.name])
     for name in (one.layout.numbers if one.layout else (one.name,)) if one.as_numbers else ():
@@ -178,7 +182,6 @@ _MEASURES: Mapping[Role, Callable[[Array, Array], list[Agreement]]] = {
     "vector": _vectors,
     "mask": _masks,
     "numbers": explained,
-    "sound": alike,
     "size": _sizes,
     "state": explained,
     "ids": _equal,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ from edgehone.evaluation import sounds
 from edgehone.evaluation.metrics import threshold
 from edgehone.evaluation.output_values import shape_text
 from edgehone.evaluation.recognition import recognized
-from edgehone.evaluation.roles import MEANINGS, TASK_KINDS, OutputRole, Role
+from edgehone.evaluation.roles import MEANINGS, TASK_KINDS, OutputRole, Role, with_sizes
 from edgehone.inputs.output_sizes import sized_output, sizes_name
 from edgehone.worker import detections
 
@@ -47,7 +47,7 @@ def recognize(
     """
     heads = {name: _head(array) for name, array in outputs.items() if array.size and not sized_output(name)}
     unequal = {name for name in heads if sizes_name(name) in outputs}
-    pair = detections.separate(heads) if kind in (None, "detection") else None
+    pair = detections.separate(heads, unequal) if kind in (None, "detection") else None
     roles = []
     for name, array in heads.items():
         if pair is not None and name in pair.names:
@@ -67,26 +67,18 @@ def recognize(
         found = _told(tuple(roles), heads, kind, told_by)
     else:
         found = tuple(replace(one, as_numbers=one.as_numbers or _always_same(one, outputs)) for one in roles)
-    return found + _sizes(found, unequal)
+    return with_sizes(found, outputs)
 
 
 def _sound(name: str, array: Array, unequal: bool) -> OutputRole | None:
     """Return the role of a sound: one long row of numbers of both signs, by its name or since its length differs."""
     row = array.size // len(array)
-    if array.dtype.kind != "f" or max(array.shape[1:], default=0) != row or row < sounds.LEAST:
+    numbers = array.dtype.kind == "f" or str(array.dtype) == "int16"
+    if not numbers or max(array.shape[1:], default=0) != row or row < sounds.LEAST:
         return None
     if not (unequal or _SOUND.search(name)) or not (array < 0).any() or not (array > 0).any():
         return None
     return OutputRole(name, "sound", "its length differs by sample" if unequal else "by the output's name")
-
-
-def _sizes(roles: Sequence[OutputRole], unequal: Collection[str]) -> tuple[OutputRole, ...]:
-    """Return the roles of the sizes of outputs of unequal size; boxes that count are counted where they are judged."""
-    counted = {name for one in roles if one.layout for name in one.layout.names}
-    return tuple(
-        OutputRole(sizes_name(name), "size", "they depend on the data")
-        for name in sorted(set(unequal) - counted)
-    )
 
 
 def _always_same(one: OutputRole, outputs: Outputs) -> bool:
@@ -122,7 +114,8 @@ def _told(roles: tuple[OutputRole, ...], heads: Outputs, kind: str, told_by: str
         layout = one.layout or (
             detections.joint(one.name, heads[one.name], told=True) if role == "detections" else None
         )
-        fits = one.role not in ("state", "ids", "size") and _possible(role, heads[one.name], layout)
+        kept = ("state", "size") if role == "sound" else ("state", "ids", "size")
+        fits = one.role not in kept and _possible(role, heads[one.name], layout)
         changed.append(OutputRole(one.name, role, f"by {told_by}", layout) if fits else one)
     if not any(one.role == role for one in changed):
         shapes = ", ".join(f"{name} {shape_text(array)}" for name, array in heads.items())

@@ -6,12 +6,13 @@ the loss of another.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from edgehone.core.errors import InputError
 from edgehone.core.suggestions import suggest
+from edgehone.inputs.output_sizes import sized_output
 from edgehone.worker import detections
 
 if TYPE_CHECKING:
@@ -94,6 +95,19 @@ def padded(roles: Sequence[OutputRole]) -> frozenset[str]:
     sounds = [one.name for one in roles if one.role == "sound"]
     boxes = [name for one in roles if one.layout for name in one.layout.names]
     return frozenset([*sounds, *boxes])
+
+
+def with_sizes(roles: Sequence[OutputRole], outputs: Collection[str]) -> tuple[OutputRole, ...]:
+    """Return the roles, and those of sizes among `outputs` that have none yet.
+
+    Boxes are counted where they are judged.
+    """
+    known = {one.name for one in roles}
+    counted = {name for one in roles if one.layout for name in one.layout.names}
+    sizes = [
+        name for name in outputs if (of := sized_output(name)) and name not in known and of not in counted
+    ]
+    return (*roles, *(OutputRole(name, "size", "they depend on the data") for name in sizes))
 
 
 def check(kind: str | None) -> None:

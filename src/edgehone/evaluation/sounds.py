@@ -22,7 +22,9 @@ FRAME, HOP = 1024, 256
 LEAST = FRAME
 # Bands of equal ratios, as wide as a third of a tone or one line of the spectrum.
 _BANDS = 64
-# What is softer than the original's loudest band by so many decibels is not heard beside it.
+# The first line of the lowest band, 43 Hz at 22,050 Hz: an offset, which is not heard, reaches lines 0 and 1.
+_LOWEST = 2
+# What is softer by so many decibels than the loudest band of all of the original's sounds is not heard beside it.
 _RANGE = 60.0
 # The variance of a silence among silences, so that a noise in its place counts.
 _SILENT = 1e-9
@@ -30,42 +32,47 @@ _SILENT = 1e-9
 _APART, _LEAST_APART = 0.1, 8
 
 
-def alike(reference: Array, candidate: Array) -> list[Agreement]:
+def alike(reference: Array, candidate: Array, ends: tuple[Array, Array] | None = None) -> list[Agreement]:
     """Return the share of the variance of the spectra, in decibels by band and frame, that is explained by sample.
 
-    `reference` and `candidate` are [samples, entries], with axes of 1 between. The variance is that about the mean of
-    all frames of all samples, so that a constant noise explains nothing.
+    `reference` and `candidate` are [samples, entries], with axes of 1 between; `ends` are the numbers of entries
+    [samples] of both, all by default. The variance is that about the mean of all frames of all samples, so that a
+    constant noise explains nothing.
     """
     import numpy as np
 
-    ours, theirs = (array.reshape(len(array), -1) for array in (reference, candidate))
-    spectra = [_spectra(a, b) for a, b in zip(ours, theirs, strict=True)]
-    mean = np.concatenate([one for one, _ in spectra]).mean(0)
-    totals = np.array([max(((one - mean) ** 2).sum(), _SILENT) for one, _ in spectra])
-    errors = np.array([_error(one, other) for one, other in spectra])
+    sides = [array.reshape(len(array), -1) for array in (reference, candidate)]
+    ends = ends or tuple(np.full(len(side), side.shape[1]) for side in sides)  # type: ignore[assignment]
+    ours, theirs = (
+        [_powers(sound[:end]) for sound, end in zip(side, each, strict=True)]
+        for side, each in zip(sides, ends or (), strict=True)
+    )
+    least = max(max(float(one.max(initial=0.0)) for one in ours) * 10 ** (-_RANGE / 10), 1e-30)
+    ours, theirs = ([_decibels(one, least) for one in side] for side in (ours, theirs))
+    mean = np.concatenate(ours).mean(0)
+    totals = np.array([max(((one - mean) ** 2).sum(), _SILENT) for one in ours])
+    errors = np.array([_error(one, other) for one, other in zip(ours, theirs, strict=True)])
     return [Agreement(totals - errors, totals)]
 
 
-def _spectra(ours: Array, theirs: Array) -> tuple[Array, Array]:
-    """Return the spectra [frames, bands] of two sounds in decibels above what is not heard beside the first."""
+def _decibels(powers: Array, least: float) -> Array:
+    """Return decibels above what is not heard beside the original's loudest band."""
     import numpy as np
 
-    powers = [_powers(one) for one in (ours, theirs)]
-    least = max(float(powers[0].max()), 1e-20) * 10 ** (-_RANGE / 10)
-    first, second = (10 * np.log10(np.maximum(one, least) / least) for one in powers)
-    return first, second
+    found: Array = 10 * np.log10(np.maximum(powers, least) / least)
+    return found
 
 
 def _powers(sound: Array) -> Array:
-    """Return the power of each band in each frame of a sound up to its last entry that is not 0."""
+    """Return the power of each band in each frame [frames, bands] of a sound [entries]; at least one frame."""
     import numpy as np
 
-    end = int(np.flatnonzero(sound).max(initial=0)) + 1
-    samples = np.zeros(max(FRAME, -(-end // HOP) * HOP))
-    samples[:end] = sound[:end]
+    samples = np.zeros(max(FRAME, -(-len(sound) // HOP) * HOP))
+    samples[: len(sound)] = sound
     frames = np.lib.stride_tricks.sliding_window_view(samples, FRAME)[::HOP]
-    lines = np.abs(np.fft.rfft(frames * np.hanning(FRAME), axis=1)) ** 2
-    edges = np.unique(np.geomspace(1, lines.shape[1], _BANDS + 1).astype(int))
+    window = np.hanning(FRAME + 1)[:-1]
+    lines = np.abs(np.fft.rfft(frames * window, axis=1)) ** 2
+    edges = np.unique(np.geomspace(_LOWEST, lines.shape[1], _BANDS + 1).astype(int))
     powers: Array = np.add.reduceat(lines, edges[:-1], axis=1)
     return powers
 

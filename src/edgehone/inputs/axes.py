@@ -24,7 +24,7 @@ BATCH = "batch"
 _BATCH = re.compile(r"(?:\w*[_.])?batch\w*", re.IGNORECASE)
 _LETTER = re.compile(r"n|b|bs|bsz", re.IGNORECASE)
 # Names of an input with the samples' numbers of steps: input_lengths, x_len.
-_ENDS = re.compile(r"len(?:gth)?s?$", re.IGNORECASE)
+_ENDS = re.compile(r"(?:(?P<of>\w*)[_.])?len(?:gth)?s?", re.IGNORECASE)
 # Names of an axis of steps in time. Samples of a graph whose first axis has one are not told from steps of one sample.
 _TIME = re.compile(
     r"t|s|l|time\w*|\w*seq(?:uence)?(?:_?len\w*)?|\w*_?(?:length|len)|(?:\w+_)?(?:steps?|frames?)", re.I
@@ -127,23 +127,35 @@ def find(
     by_output |= {one.name: stated[one.name] for one in outputs if one.name in stated}
     ends, padded = (None, ()) if fed_back else _padded(inputs, by_input)
     if ends:
-        notes.append(f"samples are cut to what the input {ends!r} says, as it ends them: {', '.join(padded)}")
+        notes.append(
+            f"zeros after the number of steps that the input {ends!r} gives are cut off: {', '.join(padded)}"
+        )
     return Axes(by_input, by_output, tuple(notes), fed_back, ends, padded)
 
 
 def _padded(inputs: Sequence[Tensor], axes: Mapping[str, int | None]) -> tuple[str | None, tuple[str, ...]]:
-    """Return the input with the samples' numbers of steps, and the inputs that they are about; None without one."""
+    """Return the input with the samples' numbers of steps, and the inputs that they are about; None without one.
+
+    They are about inputs whose next axis has the same name, and one of whose names has what comes before "lengths".
+    """
     ends = [
-        one.name for one in inputs if _ENDS.search(one.name) and len(one.shape) == 1 and axes[one.name] == 0
-    ]
+        one
+        for one in inputs
+        if _ENDS.fullmatch(one.name) and len(one.shape) == 1 and axes[one.name] == 0
+        and one.dtype.startswith(("int", "uint"))
+    ]  # fmt: skip
     cut = [
         one
         for one in inputs
         if len(one.shape) > 1 and axes[one.name] == 0 and not isinstance(one.shape[1], int)
     ]
-    if len(ends) != 1 or not cut or len({one.shape[1] for one in cut}) > 1:
+    if len(ends) != 1 or not cut or None in (steps := {one.shape[1] for one in cut}) or len(steps) > 1:
         return None, ()
-    return ends[0], tuple(one.name for one in cut)
+    found = _ENDS.fullmatch(ends[0].name)
+    about = (found["of"] or "" if found else "").lower()
+    if about not in ("seq", "sequence") and not any(about in one.name.lower() for one in cut):
+        return None, ()
+    return ends[0].name, tuple(one.name for one in cut)
 
 
 def fixed_batch(inputs: Iterable[Tensor], axes: Axes) -> int | None:

@@ -42,7 +42,7 @@ def joined(name: str, parts: Sequence[Array], with_sizes: bool = False) -> Array
     if len(ranks := sorted({len(shape) for shape in shapes})) > 1:
         raise InputError(
             f"the output {name!r} has {ranks[0]} axes beside the samples for some of them and {ranks[-1]} for others",
-            hint=f"name its axes: --axes {name}=batch,… (no batch: one array for the whole batch)",
+            hint=f"name its axes: --axes {name}=rows,columns (one of them called batch, if it holds the samples)",
         )
     if len(shapes) == 1 and not with_sizes:
         return {name: np.concatenate(parts)}
@@ -55,32 +55,47 @@ def joined(name: str, parts: Sequence[Array], with_sizes: bool = False) -> Array
 def aligned(
     reference: Mapping[str, Array], candidate: Mapping[str, Array], padded: Collection[str] = ()
 ) -> tuple[Arrays, Arrays]:
-    """Return the outputs of both, those of unequal size brought to the larger of the two.
+    """Return the outputs of both, those of unequal size brought to the larger of the two, with the sizes of both.
 
-    Those in `padded` have zeros behind their entries, which mean silence, or no box. The entries of others are
-    stretched: each stands for as many as the others of its sample, or one more, so that samples count alike.
+    Those in `padded` have zeros behind their entries, which mean silence, or no box; they may be of one size in the
+    original and of others in the candidate. The entries of others are stretched: each stands for as many as the others
+    of its sample, or one more, so that samples count alike.
     """
     ours, theirs = dict(reference), dict(candidate)
     for name in reference:
-        if sizes_name(name) not in reference or name not in candidate:
+        unequal = sizes_name(name) in reference
+        if sized_output(name) is not None or name not in candidate or not (unequal or name in padded):
+            continue
+        sides = (reference, candidate)
+        sizes = [sizes_of(one, name) for one in sides]
+        if reference[name].ndim != candidate[name].ndim or (not unequal and (sizes[0] == sizes[1]).all()):
             continue
         largest = tuple(map(max, reference[name].shape[1:], candidate[name].shape[1:]))
         ours[name], theirs[name] = (
-            _padded(one[name], largest) if name in padded else _stretched(one, name, largest)
-            for one in (reference, candidate)
+            _padded(one[name], largest) if name in padded else _stretched(one[name], each, largest)
+            for one, each in zip(sides, sizes, strict=True)
         )
+        ours[sizes_name(name)], theirs[sizes_name(name)] = sizes
     return ours, theirs
 
 
-def _stretched(outputs: Mapping[str, Array], name: str, largest: tuple[int, ...]) -> Array:
-    """Return the rows of an output with each sample's own entries at all places; zeros where it has none."""
+def sizes_of(outputs: Mapping[str, Array], name: str) -> Array:
+    """Return the sizes [samples, axes] of an output, which are all alike if they are not kept."""
     import numpy as np
 
     rows = outputs[name]
+    kept: Array = outputs.get(sizes_name(name), np.tile(rows.shape[1:], (len(rows), 1)))
+    return kept
+
+
+def _stretched(rows: Array, sizes: Array, largest: tuple[int, ...]) -> Array:
+    """Return the rows of an output with each sample's own entries at all places; zeros where it has none."""
+    import numpy as np
+
     found = np.zeros((len(rows), *largest), rows.dtype)
-    for at, sizes in enumerate(outputs[sizes_name(name)]):
-        if sizes.all():
-            places = (np.arange(most) * size // most for size, most in zip(sizes, largest, strict=True))
+    for at, own in enumerate(sizes):
+        if own.all():
+            places = (np.arange(most) * size // most for size, most in zip(own, largest, strict=True))
             found[at] = rows[at][np.ix_(*places)]
     return found
 

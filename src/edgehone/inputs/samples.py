@@ -71,6 +71,8 @@ def read_arrays(path: Path) -> dict[str, Array]:
 
     import numpy as np
 
+    if path.is_file() and not zipfile.is_zipfile(path):  # numpy takes it for pickled objects
+        raise InputError(f"{path} cannot be read as npz: it is no zip archive", hint=_NPZ)
     try:
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}

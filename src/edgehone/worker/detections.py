@@ -8,7 +8,7 @@ overlapping boxes).
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -26,12 +26,14 @@ PARTNER = 0.8 * THRESHOLD
 OVERLAP = 0.5
 # Overlapping boxes of one class above this are one detection (the usual default of non-maximum suppression).
 SUPPRESSION = 0.45
+# A row of a detector that suppresses boxes itself: x1, y1, x2, y2, score, class (YOLOv10, MMDetection with classes).
+_ROW = 6
 # Fewest anchors, and most channels, of an output with both boxes and scores.
 _ANCHORS = 64
 _CHANNELS = 1024
 _BOXES = re.compile(r"box|loc|rect", re.IGNORECASE)
 _SCORES = re.compile(r"score|conf|prob|logit", re.IGNORECASE)
-_CLASSES = re.compile(r"class|label|categor", re.IGNORECASE)
+_CLASSES = re.compile(r"class|cls|label|categor", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,8 @@ class Layout:
     In one output: `axis` is that of the channels (1 or 2), `objectness` tells whether a score of the box comes before
     those of the classes. In two outputs: `scores` names the other. Boxes are (x, y, width, height) around their
     centres if `centred`, else (x1, y1, x2, y2). `background` is the class that means "no object". `classes` names the
-    output with the class of each box, if its score is a single one.
+    output with the class of each box, if its score is a single one; `numbered`: it follows the score in the same row.
+    `suppressed`: the graph has removed overlapping boxes itself.
     """
 
     boxes: str
@@ -52,6 +55,8 @@ class Layout:
     background: int | None = None
     why: str = ""
     classes: str | None = None
+    numbered: bool = False
+    suppressed: bool = False
 
     @property
     def numbers(self) -> tuple[str, ...]:
@@ -64,10 +69,11 @@ class Layout:
         return self.numbers if self.classes is None else (*self.numbers, self.classes)
 
 
-def separate(outputs: Outputs) -> Layout | None:
+def separate(outputs: Outputs, unequal: Collection[str] = ()) -> Layout | None:
     """Return the layout of boxes [samples, k, 4] and scores [samples, k(, classes)] in two outputs, else None.
 
-    Where each box has a single score, a third output [samples, k] may have its class.
+    Where each box has a single score, a third output [samples, k] may have its class. `unequal` are the outputs whose
+    size differs by sample: boxes of which there are as many as are found are suppressed already.
     """
     boxes = [n for n, a in outputs.items() if _BOXES.search(n) and a.ndim == 3 and a.shape[2] == 4]
     for name in boxes:
@@ -82,7 +88,10 @@ def separate(outputs: Outputs) -> Layout | None:
         classes = next((one for one in others if one != scores and alone and _CLASSES.search(one)), None)
         centred, background = not _corners(outputs[name]), _background(array)
         why = "boxes and scores by their names"
-        return Layout(name, scores, centred=centred, background=background, why=why, classes=classes)
+        return Layout(
+            name, scores, centred=centred, background=background, why=why, classes=classes,
+            suppressed=name in unequal,
+        )  # fmt: skip
     return None
 
 
@@ -110,6 +119,8 @@ def joint(name: str, array: Array, told: bool = False) -> Layout | None:
 
     if array.ndim != 3 or array.dtype.kind != "f":
         return None
+    if array.shape[2] == _ROW and _rows(array):
+        return Layout(name, None, 2, centred=False, why="rows of corners, a score and a class", numbered=True)
     axis = 1 if array.shape[1] <= array.shape[2] else 2
     channels, anchors = array.shape[axis], array.shape[3 - axis]
     if not 5 <= channels <= _CHANNELS or (anchors < _ANCHORS and not told):
@@ -127,6 +138,16 @@ def joint(name: str, array: Array, told: bool = False) -> Layout | None:
     return Layout(name, None, axis, objectness, centred=not _corners(coordinates), why=why)
 
 
+def _rows(array: Array) -> bool:
+    """Return True if each row is a box by its corners, a score between 0 and 1, and the number of a class."""
+    import numpy as np
+
+    boxes, scores, classes = array[..., :4], array[..., 4], array[..., 5]
+    numbers = bool((classes >= 0).all()) and bool((np.abs(classes - np.rint(classes)) < 1e-3).all())
+    shares = bool((scores >= 0).all()) and bool((scores <= 1).all()) and bool(scores.any())
+    return numbers and shares and bool(boxes.any()) and _corners(boxes)
+
+
 def _corners(boxes: Array) -> bool:
     """Return True if the boxes are corners: their second point is never left of or above the first."""
     widths = boxes[..., 2] - boxes[..., 0]
@@ -137,7 +158,7 @@ def _corners(boxes: Array) -> bool:
 def find(outputs: Outputs, layout: Layout, sample: int, least: float = PARTNER) -> tuple[Array, Array, Array]:
     """Return boxes [k, 4] as corners, scores [k] and classes [k] of one sample, from the score `least` on.
 
-    Overlapping boxes of one class are suppressed.
+    Overlapping boxes of one class are suppressed, unless the graph has done that.
     """
     import numpy as np
 
@@ -145,6 +166,8 @@ def find(outputs: Outputs, layout: Layout, sample: int, least: float = PARTNER) 
     if layout.scores is None:
         rows = first if layout.axis == 2 else first.T
         boxes, scores = rows[:, :4], rows[:, 4:]
+        if layout.numbered:
+            scores, numbers = scores[:, :1], np.rint(scores[:, 1]).astype(np.int64)
         if layout.objectness:
             scores = scores[:, :1] * scores[:, 1:]
     else:
@@ -152,13 +175,15 @@ def find(outputs: Outputs, layout: Layout, sample: int, least: float = PARTNER) 
     if layout.background is not None:
         scores[:, layout.background] = 0.0
     best, classes = scores.max(1), scores.argmax(1)
+    if layout.numbered:
+        classes = numbers
     if layout.classes is not None:
-        classes = outputs[layout.classes][sample].reshape(len(first)).astype(np.int64)
+        classes = np.rint(outputs[layout.classes][sample].reshape(len(first))).astype(np.int64)
     keep = best >= least
     boxes, best, classes = boxes[keep], best[keep], classes[keep]
     if layout.centred:
         boxes = np.concatenate([boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2], axis=1)
-    return _suppressed(boxes, best, classes)
+    return (boxes, best, classes) if layout.suppressed else _suppressed(boxes, best, classes)
 
 
 def _suppressed(boxes: Array, scores: Array, classes: Array) -> tuple[Array, Array, Array]:

@@ -181,7 +181,11 @@ def reference(ctx: RunContext, prepared: JobResult) -> Original:
 
 def _facts(ctx: RunContext, prepared: JobResult, outputs: JobResult) -> dict[str, Any]:
     """Return the labels, the metric and the roles of the outputs, after checking them on the original's own outputs."""
-    stored = agreement.read(outputs.out)
+    if not (stored := agreement.read(outputs.out)):
+        raise InputError(
+            f"no output of {ctx.model.path} has an entry on these samples",
+            hint="give samples on which the graph finds something, scaled as it takes them",
+        )
     original_outputs, _ = aligned(stored, stored)
     of_texts = ctx.model.task in TASKS  # their labels are what is said, which `generated` compares
     count = outputs.facts["samples"]
@@ -334,9 +338,9 @@ def kept_by_window(original: Original, trial: Trial) -> None:
 def fill_quality(original: Original, trial: Trial, scored: JobResult) -> None:
     """Set a trial's quality figures, and keep the values per sample. Disqualify it if an output collapsed."""
     metric, outputs_roles = original.facts["metric"], original.facts["roles"]
-    reference, candidate = aligned(
-        agreement.read(original.reference.out), agreement.read(scored.out), roles.padded(outputs_roles)
-    )
+    stored = agreement.read(original.reference.out)
+    reference, candidate = aligned(stored, agreement.read(scored.out, stored), roles.padded(outputs_roles))
+    outputs_roles = roles.with_sizes(outputs_roles, reference)
     trial.figures.update(
         agreement.figures(reference, candidate, outputs_roles, original.facts["labels"], metric)
     )
