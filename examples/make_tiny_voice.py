@@ -2,7 +2,8 @@
 
 It has the form of the voices that synthesizers on devices use (VITS): letters [batch, letters], their number, and three
 scales (of the noise, of the length, of the noise in the lengths) that all samples share; the sound is as long as the
-durations that it computes. Its weights are random. `samples.npz` has texts for it, with scales that draw no noise. Needs torch and onnx.
+durations that it computes. Its weights are random. `samples.npz` has texts for it, with scales that draw no noise.
+Needs torch and onnx.
 """
 
 from __future__ import annotations
