@@ -1,7 +1,7 @@
 """An image that runs llama-server alone: no Python, and nothing that verifies or proves at the start.
 
 Its first process (`start.c`) checks the processor and passes signals on. The bundle is in the image as in others; its
-answers are compared when the package is made (`answers.py`).
+answers are compared when the package is made (`proven.py`).
 """
 
 from __future__ import annotations
