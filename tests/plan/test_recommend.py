@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from edgehone.backends import registry
-from edgehone.backends.base import Recipe
+from edgehone.backends.base import Recipe, ReferenceBackend
 from edgehone.backends.mlx import backend
 from edgehone.core.errors import InputError, ModelError
 from edgehone.core.figure import Figure
@@ -20,7 +20,7 @@ from edgehone.model.inspect import inspect
 from edgehone.plan import matrix, roofline
 from edgehone.plan.expect import Known, expect
 from edgehone.plan.recommend import Fitting, Recommendation, recommend
-from edgehone.plan.run_cost import Measuring, RunLimits
+from edgehone.plan.run_cost import Fitted, Measuring, RunLimits
 from edgehone.plan.target import PredictionTarget
 
 CHAT = workload.load("chat")
@@ -223,3 +223,25 @@ def test_the_time_of_a_run_on_a_quantized_gguf_file_is_predicted(large: ModelInf
     assert as_is.bytes.value == pytest.approx(size)
     assert as_is.decode == expect(original.recipes(file)[0], file, HERE, CHAT, Known(HERE)).decode
     assert found.cost.seconds.value is not None and found.cost.seconds.value > 0
+
+
+def test_fewer_tokens_are_scored_where_even_few_recipes_take_longer_than_the_effort(large: ModelInfo) -> None:
+    original, backend = cast(ReferenceBackend, registry.load("pytorch")), registry.load("llamacpp")
+    measuring = Measuring(tokens=6144, rounds=5, budget=60.0, least_rounds=3, requests=lambda one: 2 * one)
+    recipes = [one for one in backend.recipes(large) if one.effort == "quick" and not one.calibrated]
+
+    def fitted(seconds: float | None, fewest: int) -> Fitted:
+        limits, recipe = RunLimits(seconds), replace(original.original(large), bits=16.0)
+        fitting = Fitting("quick", measuring, limits, recipe, fewest)
+        return fitting.fit(large, {"llamacpp": backend}, recipes, CHAT, Known(HERE))
+
+    known = fitted(1.0, 0)  # what must be tried in any case
+    whole = known.cost.seconds.value
+    assert whole is not None and known.tokens is None
+    fewer = fitted(whole - 1, 4096)
+    assert fewer.tokens == 4096 and fewer.cost.seconds.value is not None
+    assert fewer.cost.seconds.value < whole
+    assert [one.recipe.key for one in fewer.expected] == [one.recipe.key for one in known.expected]
+    assert fitted(whole + 1, 4096).tokens is None
+    assert fitted(None, 4096).tokens is None
+    assert fitted(1.0, 6144).tokens is None

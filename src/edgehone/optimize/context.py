@@ -49,6 +49,7 @@ class EffortSettings:
     tuning: float = 0.0  # seconds for searching runtime settings
     patience: float = 0.0  # seconds to wait, in all, for a machine that other programs keep busy
     promise: float = 0.0  # seconds in which a run ends at up to a billion parameters; 0: no promise
+    least_windows: int = 0  # evaluation windows of a run that else could not keep its promise
 
 
 @dataclass(frozen=True)
@@ -205,7 +206,7 @@ class RunContext:
 
 
 # Smallest allowed counts: with fewer there is no interval.
-_MINIMUM = {"windows": 4, "window": 8, "samples": 8, "rounds": 2}
+_MINIMUM = {"windows": 4, "least_windows": 4, "window": 8, "samples": 8, "rounds": 2}
 
 
 def effort_settings(effort: Effort, config: Mapping[str, Any] | None = None) -> EffortSettings:

@@ -72,4 +72,10 @@ def fitting_of(
     )
     whole = RunLimits(promised(settings.promise, model), limits.memory, limits.disk)
     stored = 8 * model.bytes / model.parameters if model.parameters else None
-    return Fitting(effort, measuring, whole, replace(origin.original(model), bits=stored))
+    fewest = min(settings.least_windows, settings.windows) * settings.window
+    return Fitting(effort, measuring, whole, replace(origin.original(model), bits=stored), fewest)
+
+
+def with_tokens(settings: EffortSettings, tokens: int) -> EffortSettings:
+    """Return the settings with as many windows as the plan was fitted to."""
+    return replace(settings, windows=tokens // settings.window)

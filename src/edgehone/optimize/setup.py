@@ -29,7 +29,7 @@ from edgehone.optimize.context_setup import reference_backend_for, set_up_contex
 from edgehone.optimize.device_visibility import unused_accelerators, visible_devices
 from edgehone.optimize.evaluate.evaluators import evaluator_for
 from edgehone.optimize.executors import Executors
-from edgehone.optimize.fitting import at_most, fitting_of, free_disk, free_memory, memory_limit
+from edgehone.optimize.fitting import at_most, fitting_of, free_disk, free_memory, memory_limit, with_tokens
 from edgehone.optimize.options import OptimizeOptions
 from edgehone.optimize.predict import predict
 from edgehone.optimize.predict.target import known_about, target_of, this_machine
@@ -117,7 +117,7 @@ def set_up(
         required=required,
         machine=executors.target.device,
     )
-    planned_recipes, cost, fitted = _fit(options, config, backends, planned_recipes, executors)
+    planned_recipes, cost, fitted, tokens = _fit(options, config, backends, planned_recipes, executors)
     obstacles = building.obstacles(
         building.resources(info, planned_recipes.recipes),
         at_most(free_memory(executors.build.device), options.memory),
@@ -128,6 +128,8 @@ def set_up(
     ctx, notes, unready = set_up_context(
         options, config, backends, planned_recipes.backends, executors=executors, announced=announced
     )
+    if tokens is not None:
+        ctx = replace(ctx, effort=with_tokens(ctx.effort, tokens))
     notes = (*notes, *announced, *options.notes)
     if target is not None:
         required, set_aside = predict.required_of(target, required)
@@ -149,10 +151,11 @@ def _fit(
     backends: Mapping[str, Backend],
     planned: Plan,
     executors: Executors,
-) -> tuple[Plan, RunCost | None, tuple[str, ...]]:
+) -> tuple[Plan, RunCost | None, tuple[str, ...], int | None]:
     """Return the plan without what does not fit the effort's time, `--memory` and `--disk`, its cost, and notes.
 
-    The first note has the predicted time, memory and disk. A search has its own time, and other machines have
+    The last value are the tokens of evaluation text, if they are fewer than the effort's so that its time is kept. The
+    first note has the predicted time, memory and disk. A search has its own time, and other machines have
     other rates: there nothing is predicted. Raises InputError if nothing fits.
     """
     info, machine = inspect(options.model), executors.build.device
@@ -160,7 +163,7 @@ def _fit(
     origin = reference_backend_for(info)
     fitting = fitting_of(info, origin, options.effort, effort_settings(options.effort, config), limits)
     if fitting is None or options.time or executors.build.name or executors.build.slots:
-        return planned, None, ()
+        return planned, None, (), None
     known = known_about(machine, this_machine(machine), at_most(free_memory(machine), options.memory))
     name = options.workload or evaluator_for(info).default_workload(info)
     work, _ = workload.fit(workload.load(name, config, info.kind), info.context)
@@ -169,7 +172,11 @@ def _fit(
     if not fitted.expected:
         raise InputError(f"nothing fits: {'; '.join(left_out)}", hint="give more with --memory or --disk")
     recipes = tuple(one.recipe for one in fitted.expected)
-    return replace(planned, recipes=recipes), fitted.cost, (fitted.cost.sentence(), *left_out)
+    notes = (fitted.cost.sentence(), *left_out)
+    if fitted.tokens is not None:
+        fewer = f"{fitted.tokens:,} tokens of evaluation text are scored, not {fitting.measuring.tokens:,}"
+        notes = (*notes, f"{fewer}, so that --effort {options.effort} keeps its time; intervals are wider")
+    return replace(planned, recipes=recipes), fitted.cost, notes, fitted.tokens
 
 
 def _samples_needed(required: Requirements) -> int:

@@ -7,7 +7,7 @@ Frameworks are in the order of the matrix, recipes in each backend's own order. 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from edgehone.backends.base import EFFORTS, Backend, Effort, Recipe
@@ -100,12 +100,17 @@ def recommend(
 
 @dataclass(frozen=True)
 class Fitting:
-    """What a plan is fitted to: the effort with what it measures, the limits, and the original's own recipe."""
+    """What a plan is fitted to: the effort with what it measures, the limits, and the original's own recipe.
+
+    Where even few recipes take longer than the limit, `fewest_tokens` of evaluation text are scored; 0: as many as
+    ever.
+    """
 
     effort: Effort
     measuring: Measuring
     limits: RunLimits
     original: Recipe
+    fewest_tokens: int = 0
 
     def fit(
         self,
@@ -131,7 +136,18 @@ class Fitting:
         memory = self.limits.memory or known.free_memory or known.here.memory_bytes or 0
         together = building.at_once(model, known.here.threads, memory)
         costs = Costs(model, here(self.original), self.measuring, known.here.compute, together)
-        return fit(costs, [here(recipe) for recipe in recipes], later, self.effort, self.limits)
+        wanted = [here(recipe) for recipe in recipes]
+        fitted = fit(costs, wanted, later, self.effort, self.limits)
+        seconds, most = fitted.cost.seconds.value, self.limits.seconds
+        if (
+            most is None
+            or seconds is None
+            or seconds <= most
+            or not 0 < self.fewest_tokens < self.measuring.tokens
+        ):
+            return fitted
+        fewer = replace(costs, measuring=replace(self.measuring, tokens=self.fewest_tokens))
+        return replace(fit(fewer, wanted, later, self.effort, self.limits), tokens=self.fewest_tokens)
 
 
 def apply_matrix(

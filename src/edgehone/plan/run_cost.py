@@ -266,11 +266,15 @@ def _sum(figures: Sequence[Figure]) -> Figure:
 
 @dataclass(frozen=True)
 class Fitted:
-    """The recipes of a run that fit the limits, its cost, and why the others were left out, by their keys."""
+    """The recipes of a run that fit the limits, its cost, and why the others were left out, by their keys.
+
+    `tokens` of evaluation text, if fewer are scored than the effort has, so that its time is kept.
+    """
 
     expected: tuple[Expected, ...]
     cost: RunCost
     left_out: Mapping[str, str]
+    tokens: int | None = None
 
 
 def fit(
