@@ -37,8 +37,7 @@ ORIGINAL = np.stack([spoken(seed) for seed in range(4)])
 
 
 def kept(candidate: Sounds, original: Sounds = ORIGINAL) -> float:
-    (measure,) = sounds.alike(original, candidate)
-    value = measure.figure().value
+    value = sounds.alike([*original], [*candidate]).figure().value
     assert value is not None
     return value
 

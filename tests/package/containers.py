@@ -222,6 +222,27 @@ def builder_image(images: Store, scratch: Path) -> Iterator[str]:
         images.remove(image)
 
 
+def built_by_containerfile(package: Path, bundle: Path, scratch: Path, *more: str) -> Path:
+    """Build the image of a package's Containerfile, with `more` options of buildah; return its layout."""
+    images, built = store(), "localhost/edgehone-built:test"
+    with builder_image(images, scratch) as builder:
+        words = [
+            "--signature-policy",
+            str(policy()),
+            "--build-arg",
+            f"BUILDER={builder}",
+            "--format",
+            "docker",
+        ]
+        words += ["--build-context", f"bundle={bundle}", *more, "-t", built]
+        images.run("bud", *words, str(package / "build"))
+    try:
+        images.write(built, scratch / "built", "built")
+    finally:
+        images.remove(built)
+    return scratch / "built"
+
+
 def without(program_name: str, folder: Path) -> str:
     """Return a PATH on which everything is but one program."""
     folder.mkdir()

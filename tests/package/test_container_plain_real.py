@@ -22,7 +22,7 @@ from edgehone.package.targets.container.layout import Files, read_image
 from edgehone.package.verify import verify_package
 from tests.finished import list_again
 from tests.package import arm64_image
-from tests.package.containers import Container, base_image, builder_image, podman, policy, started
+from tests.package.containers import Container, base_image, built_by_containerfile, podman, started
 from tests.package.mobile import contents
 from tests.package.realimages import Make, pack_image
 from tests.package.test_container import GOOD, LIBC
@@ -169,23 +169,8 @@ def test_a_base_that_the_user_names(bundle_of: Make, tmp_path: Path) -> None:
 def test_the_containerfile_builds_the_same_files(bundle_of: Make, tmp_path: Path) -> None:
     bundle = bundle_of("llamacpp")
     packed = pack_image(bundle, tmp_path / "package", **PLAIN)
-    images, built = store(), "localhost/edgehone-built:plain"
-    with builder_image(images, tmp_path) as builder:
-        words = [
-            "--signature-policy",
-            str(policy()),
-            "--build-arg",
-            f"BUILDER={builder}",
-            "--format",
-            "docker",
-        ]
-        words += ["--build-context", f"bundle={bundle}", "-t", built]
-        images.run("bud", *words, str(packed.path / "build"))
-    try:
-        images.write(built, tmp_path / "built", "built")
-    finally:
-        images.remove(built)
-    ours, theirs = _files(packed.path / "image"), _files(tmp_path / "built")
+    built = built_by_containerfile(packed.path, bundle, tmp_path)
+    ours, theirs = _files(packed.path / "image"), _files(built)
     # Buildah leaves an empty file for each file that it mounts in a step.
     assert set(theirs) - {"etc/hosts", "etc/resolv.conf"} == set(ours)
     assert [name for name in ours if theirs[name] != ours[name]] == []

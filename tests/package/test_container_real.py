@@ -31,10 +31,9 @@ from tests.disks import small_file_system
 from tests.finished import list_again
 from tests.package.containers import (
     Container,
-    builder_image,
+    built_by_containerfile,
     pip_settings,
     podman,
-    policy,
     started,
     without,
 )
@@ -268,29 +267,8 @@ def test_a_full_disk_leaves_nothing(bundle_of: Make, tmp_path: Path) -> None:
 def test_the_containerfile_builds_the_same_files(bundle_of: Make, tmp_path: Path) -> None:
     bundle = bundle_of("onnxruntime", "original")
     packed = pack_image(bundle, tmp_path / "package", name="digits")
-    images = store()
-    with builder_image(images, tmp_path) as builder:
-        words = [
-            "--signature-policy",
-            str(policy()),
-            "--build-arg",
-            f"BUILDER={builder}",
-            "--format",
-            "docker",
-        ]
-        words += [
-            "--build-context",
-            f"bundle={bundle}",
-            *pip_settings(),
-            "-t",
-            "localhost/edgehone-built:test",
-        ]
-        images.run("bud", *words, str(packed.path / "build"))
-    try:
-        images.write("localhost/edgehone-built:test", tmp_path / "built", "built")
-    finally:
-        images.remove("localhost/edgehone-built:test")
-    ours, theirs = _files(packed.path / "image"), _files(tmp_path / "built")
+    built = built_by_containerfile(packed.path, bundle, tmp_path, *pip_settings())
+    ours, theirs = _files(packed.path / "image"), _files(built)
     # Buildah leaves an empty file for each file that it mounts in a step: its own two, and those of `pip_settings`.
     mounted = {
         one.partition(":")[0].lstrip("/") for one in pip_settings() if one.startswith("/") and ":" in one

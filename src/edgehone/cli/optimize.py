@@ -124,6 +124,17 @@ def _add_evaluation(group: argparse._ArgumentGroup) -> None:
         help="metric for samples with labels: accuracy, topK, f1, auroc, average_precision, map, iou, cer, wer, mse, "
         "rmse, cosine, ndcg, spearman or MODULE:FUNCTION",
     )
+    _add_graph(group)
+    group.add_argument(
+        "--pictures",
+        metavar="PATH",
+        help="for vision-language models: a folder of pictures, or JSON lines: image, text, answer "
+        "(default: drawn pictures)",
+    )
+
+
+def _add_graph(group: argparse._ArgumentGroup) -> None:
+    """Add what the inputs and outputs of a graph are."""
     group.add_argument(
         "--task-kind",
         metavar="KIND",
@@ -147,12 +158,6 @@ def _add_evaluation(group: argparse._ArgumentGroup) -> None:
         help="an output of a graph that the next step takes as an input, such as hn=h: samples are then sequences, "
         "with an axis of steps after that of the samples, and without the state; may be repeated (default: "
         "recognized by the names, if the samples lack these inputs)",
-    )
-    group.add_argument(
-        "--pictures",
-        metavar="PATH",
-        help="for vision-language models: a folder of pictures, or JSON lines: image, text, answer "
-        "(default: drawn pictures)",
     )
 
 

@@ -30,8 +30,7 @@ def agree(one: OutputRole, reference: Outputs, candidate: Outputs) -> list[Agree
         assert one.layout is not None
         measures = _detections(reference, candidate, one.layout)
     elif one.role == "sound":
-        ends = tuple(sizes_of(outputs, one.name).prod(1) for outputs in (reference, candidate))
-        measures = alike(reference[one.name], candidate[one.name], (ends[0], ends[1]))
+        measures = [alike(*(_sounds(outputs, one.name) for outputs in (reference, candidate)))]
     else:
         measures = _MEASURES[one.role](reference[one.name], candidate[one.name])
     for name in (one.layout.numbers if one.layout else (one.name,)) if one.as_numbers else ():
@@ -159,6 +158,12 @@ def _detections(reference: Outputs, candidate: Outputs, layout: detections.Layou
         -1, 2
     )
     return rare_agreement(pairs[:, 0], pairs[:, 1])
+
+
+def _sounds(outputs: Outputs, name: str) -> list[Array]:
+    """Return the sound [entries] of each sample up to its own end."""
+    ends = sizes_of(outputs, name).prod(1)
+    return [row.ravel()[:end] for row, end in zip(outputs[name], ends, strict=True)]
 
 
 def _sizes(reference: Array, candidate: Array) -> list[Agreement]:

@@ -6,7 +6,7 @@ the sampling rate known, so frames and bands are shares of it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from edgehone.evaluation.counted import Agreement
@@ -32,27 +32,21 @@ _SILENT = 1e-9
 _APART, _LEAST_APART = 0.1, 8
 
 
-def alike(reference: Array, candidate: Array, ends: tuple[Array, Array] | None = None) -> list[Agreement]:
+def alike(reference: Sequence[Array], candidate: Sequence[Array]) -> Agreement:
     """Return the share of the variance of the spectra, in decibels by band and frame, that is explained by sample.
 
-    `reference` and `candidate` are [samples, entries], with axes of 1 between; `ends` are the numbers of entries
-    [samples] of both, all by default. The variance is that about the mean of all frames of all samples, so that a
-    constant noise explains nothing.
+    Both have a sound [entries] for each sample, of any length. The variance is that about the mean of all frames of all
+    samples, so that a constant noise explains nothing.
     """
     import numpy as np
 
-    sides = [array.reshape(len(array), -1) for array in (reference, candidate)]
-    ends = ends or tuple(np.full(len(side), side.shape[1]) for side in sides)  # type: ignore[assignment]
-    ours, theirs = (
-        [_powers(sound[:end]) for sound, end in zip(side, each, strict=True)]
-        for side, each in zip(sides, ends or (), strict=True)
-    )
+    ours, theirs = ([_powers(sound) for sound in side] for side in (reference, candidate))
     least = max(max(float(one.max(initial=0.0)) for one in ours) * 10 ** (-_RANGE / 10), 1e-30)
     ours, theirs = ([_decibels(one, least) for one in side] for side in (ours, theirs))
     mean = np.concatenate(ours).mean(0)
     totals = np.array([max(((one - mean) ** 2).sum(), _SILENT) for one in ours])
     errors = np.array([_error(one, other) for one, other in zip(ours, theirs, strict=True)])
-    return [Agreement(totals - errors, totals)]
+    return Agreement(totals - errors, totals)
 
 
 def _decibels(powers: Array, least: float) -> Array:
