@@ -65,9 +65,13 @@ def _in(folder: Path) -> Finished:
 
 @pytest.fixture
 def finished(_finished: Finished, monkeypatch: pytest.MonkeyPatch) -> Iterator[Finished]:
-    """The finished run, with its home as EDGEHONE_HOME."""
+    """The finished run, with its home as EDGEHONE_HOME. All test processes share its folder: only read there."""
     monkeypatch.setenv("EDGEHONE_HOME", str(_finished.home))
+    folder = _finished.config.parent
+    written = _finished.config.stat().st_mtime_ns
     yield _finished
+    assert {path.name for path in folder.iterdir()} == {"home", "null-model", "tiny.toml", "bundle"}
+    assert _finished.config.stat().st_mtime_ns == written, "a test wrote to the shared configuration"
 
 
 @pytest.fixture

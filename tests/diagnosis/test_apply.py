@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,10 @@ from tests.finished import Finished, list_again
 
 @pytest.fixture
 def own(finished: Finished, spoiled: Path, warm_null: None, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A bundle that may be changed; the workload that it was optimized for is known here."""
-    monkeypatch.chdir(finished.config.parent)
-    (finished.config.parent / "edgehone.toml").write_text(finished.config.read_text("utf-8"), "utf-8")
+    """A bundle that may be changed; the workload that it was optimized for is known in the current folder."""
+    # Not beside the finished run: other test processes read that folder while this one writes.
+    monkeypatch.chdir(spoiled.parent)
+    shutil.copyfile(finished.config, "edgehone.toml")
     return spoiled
 
 
