@@ -4,6 +4,7 @@
 
 FOLDER is what samples.py wrote. Prints a JSON object: the metric of the original under "original", and of each artifact
 (a folder with model.onnx or an OpenVINO IR, or a GGUF file); higher is better, null where it cannot be judged here.
+An ARTIFACT is PATH, or PATH@f32 to compute it in float32: OpenVINO computes in bfloat16 on processors that can.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ ARABIC_LETTERS, HEBREW_LETTERS = 18, 16
 Run = Callable[[dict[str, np.ndarray]], list[np.ndarray]]
 
 
-def opened(path: Path) -> Run | None:
-    """Return a function that runs a model on a batch, by the runtime that its file needs."""
+def opened(path: Path, precision: str = "") -> Run | None:
+    """Return a function that runs a model on a batch, by the runtime that its file needs, OpenVINO in a precision."""
     graphs = (
         [path] if path.is_file() else sorted(path.rglob("*.onnx")) + sorted(path.rglob("openvino_model.xml"))
     )
@@ -38,7 +39,8 @@ def opened(path: Path) -> Run | None:
         return lambda feeds: session.run(None, {k: v for k, v in feeds.items() if k in names})
     import openvino as ov
 
-    compiled = ov.Core().compile_model(str(graphs[0]), "CPU")
+    hints = {"INFERENCE_PRECISION_HINT": precision} if precision else {}
+    compiled = ov.Core().compile_model(str(graphs[0]), "CPU", hints)
     ports = json.loads((graphs[0].parent / "ports.json").read_text())["inputs"]
 
     def run(feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
@@ -216,24 +218,25 @@ def nakdimon(folder: Path, run: Run, original: Run) -> float:
     return float(np.mean(alike))
 
 
-def judge(name: str, folder: Path, artifacts: list[Path], tool: str | None) -> dict[str, float | None]:
+def judge(name: str, folder: Path, artifacts: list[str], tool: str | None) -> dict[str, float | None]:
     """Return the metric of the original and of each artifact."""
     if name in ("gemma3", "smollm2"):
         assert tool is not None
-        return language.judged(name, folder, artifacts, Path(tool))
+        return language.judged(name, folder, [Path(one) for one in artifacts], Path(tool))
     measures = (magika, silero_vad, rapidocr, nudenet, minilm, tashkeel, nakdimon)
     measure = {f.__name__: f for f in measures}[name]
     original = torch_encoder(folder) if name == "minilm" else opened(folder / "model.onnx")
     assert original is not None
     found: dict[str, float | None] = {"original": measure(folder, original, original)}
     for artifact in artifacts:
-        run = opened(artifact)
-        found[str(artifact)] = None if run is None else measure(folder, run, original)
+        path, _, precision = artifact.partition("@")
+        run = opened(Path(path), precision)
+        found[artifact] = None if run is None else measure(folder, run, original)
     return found
 
 
 if __name__ == "__main__":
     given = [word for word in sys.argv[1:] if not word.startswith("--tool=")]
     tools = [word.removeprefix("--tool=") for word in sys.argv[1:] if word.startswith("--tool=")]
-    result = judge(given[0], Path(given[1]), [Path(one) for one in given[2:]], tools[0] if tools else None)
+    result = judge(given[0], Path(given[1]), given[2:], tools[0] if tools else None)
     print(json.dumps(result))

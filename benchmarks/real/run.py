@@ -79,6 +79,10 @@ def samples(python: Path, name: str, folder: Path) -> str | None:
     """Write the model and its samples if they are not there. Return the package that is missing, None if none is."""
     if (folder / "ready").exists():
         return None
+    if name == "silero_vad" and not shutil.which("espeak-ng"):
+        raise SystemExit(
+            "espeak-ng is missing, which speaks the samples. Install it, on Debian: apt-get install espeak-ng"
+        )
     shutil.rmtree(folder, ignore_errors=True)
     words = [str(python), str(HERE / "samples.py"), name, str(folder)]
     done = subprocess.run(words, stderr=subprocess.PIPE, text=True, check=False)
@@ -93,8 +97,6 @@ def samples(python: Path, name: str, folder: Path) -> str | None:
 
 def optimized(name: str, folder: Path) -> tuple[dict[str, Any], float, int]:
     """Return the decision of a run at quick effort, its minutes, and its exit code."""
-    if name == "silero_vad" and not shutil.which("espeak-ng"):
-        raise SystemExit("espeak-ng is missing. Install it, on Debian: apt-get install espeak-ng")
     model = next(
         path for path in (folder / "model", folder / "model.onnx", folder / "model.gguf") if path.exists()
     )
@@ -118,10 +120,8 @@ def optimized(name: str, folder: Path) -> tuple[dict[str, Any], float, int]:
 
 def judged(python: Path, name: str, folder: Path, decision: dict[str, Any]) -> dict[str, float | None]:
     """Return the task's metric of the original and of each candidate, by its key."""
-    folders = {
-        one["key"]: home() / "store" / "jobs" / one["facts"]["artifact_key"] / "out"
-        for one in decision["candidates"]
-        if "artifact_key" in one["facts"]
+    artifacts = {
+        one["key"]: _artifact(one) for one in decision["candidates"] if "artifact_key" in one["facts"]
     }
     tools = sorted((home() / "toolchains").glob("llamacpp-*")) if name in LANGUAGE else []
     words = [
@@ -130,7 +130,7 @@ def judged(python: Path, name: str, folder: Path, decision: dict[str, Any]) -> d
         "benchmarks.real.judge",
         name,
         str(folder),
-        *(str(path) for path in folders.values()),
+        *artifacts.values(),
     ]
     done = subprocess.run(
         [*words, *(f"--tool={path}" for path in tools[-1:])],
@@ -142,7 +142,14 @@ def judged(python: Path, name: str, folder: Path, decision: dict[str, Any]) -> d
     if done.returncode:
         raise SystemExit(f"the judge of {name} failed: {done.stderr[-2000:]}")
     found = json.loads(done.stdout.splitlines()[-1])
-    return {"original": found["original"], **{key: found[str(path)] for key, path in folders.items()}}
+    return {"original": found["original"], **{key: found[artifact] for key, artifact in artifacts.items()}}
+
+
+def _artifact(candidate: dict[str, Any]) -> str:
+    """Return the judge's argument: the artifact, and the precision that the recipe asks of the runtime."""
+    path = home() / "store" / "jobs" / candidate["facts"]["artifact_key"] / "out"
+    precision = candidate["recipe"]["settings"].get("inference_precision")
+    return f"{path}@{precision}" if precision else str(path)
 
 
 def lines(name: str, decision: dict[str, Any], metric: dict[str, float | None]) -> list[Line]:

@@ -10,6 +10,7 @@ import pytest
 
 from edgehone.backends import registry
 from edgehone.backends.base import Recipe, Step
+from edgehone.backends.llamacpp.gptq_work import calibration_operations, calibration_tokens
 from edgehone.core.figure import Figure
 from edgehone.model.info import LargeTensor, ModelInfo
 from edgehone.model.inspect import inspect
@@ -163,6 +164,19 @@ def test_a_recipe_is_charged_for_what_its_build_does(demo_model: Path, name: str
             own = (found.whole.value or 0.0) - sum(one.value or 0.0 for one in found.shared.values())
             works = bool(calls & {"quantize", "compress"})
             assert works == (own > 1e-6) or name == "olive", recipe.key
+
+
+def test_an_importance_matrix_reads_as_much_of_the_text_at_any_size_but_more_for_experts(
+    demo_model: Path,
+) -> None:
+    build = {"type": "Q4_0", "imatrix": True}
+    for parameters in (10**6, 10**8, 10**9):
+        model = sized(demo_model, parameters)
+        dense, mixed = (
+            calibration_operations(build, one, 4.5)["imatrix"] for one in (model, replace(model, experts=8))
+        )
+        assert dense == 2 * parameters * 8192
+        assert mixed == 2 * parameters * calibration_tokens(parameters)
 
 
 def test_only_the_tensors_that_are_lowered_are_charged(demo_model: Path) -> None:

@@ -82,11 +82,11 @@ def imatrix(job: WorkerJob) -> dict[str, Any]:
     tool's error.
     """
     calibration = job.inputs["calibration"]
+    header = read_header(job.inputs["converted"] / ARTIFACT)
     tokens = len(json.loads((calibration / "ids.json").read_text("utf-8")))
     chunk = _chunk(tokens, _context(job.inputs["converted"] / ARTIFACT))
-    parameters = sum(count for _, count, _ in weights(read_header(job.inputs["converted"] / ARTIFACT)))
-    if parameters > gptq_work.ALL_UP_TO:
-        tokens = min(tokens, max(gptq_work.calibration_tokens(parameters), chunk))
+    parameters = sum(count for _, count, _ in weights(header))
+    tokens = min(tokens, max(gptq_work.imatrix_tokens(parameters, bool(expert_types(header))), chunk))
     # Run in the text's folder: the tool writes the path it is given into the file, which must not depend on the folder.
     command = [toolchain_of(job).tool("llama-imatrix"), "-m", job.inputs["converted"] / ARTIFACT]
     command += ["-f", "calibration.txt", "-o", job.out / IMATRIX, "-c", chunk, "-b", chunk, "-ub", chunk]

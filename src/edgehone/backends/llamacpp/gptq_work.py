@@ -9,18 +9,26 @@ from edgehone.model.info import ModelInfo
 
 # Tokens of a window: llama-imatrix's default chunk.
 WINDOW = 512
-# Up to 100 million parameters all of the text that ships is used. Larger models read less of it in proportion, since
-# the time of the passes grows with parameters times tokens: 8,192 tokens (32 windows of 256, as in MLX's GPTQ) at 0.4
-# billion and more. How much divergence that costs was not measured.
+# GPTQ's moments: up to 100 million parameters all of the text that ships. Larger models read less of it in proportion,
+# since the time of the passes grows with parameters times tokens: 8,192 tokens (32 windows of 256, as in MLX's GPTQ) at
+# 0.4 billion and more. How much divergence that costs was not measured.
 _MOST_TOKENS = 1 << 15
 _LEAST_TOKENS = 1 << 13
-ALL_UP_TO = 100_000_000
+_ALL_UP_TO = 100_000_000
+# An importance matrix has only one value for each column, which needs less text: of five types of the demo model from
+# 4,096 tokens up the divergence stays within its interval (docs/large-models.md).
+_IMATRIX_TOKENS = 1 << 13
 
 
 def calibration_tokens(parameters: int) -> int:
-    """Return how many tokens of the calibration text GPTQ and llama-imatrix read at most."""
-    fewer = _MOST_TOKENS * ALL_UP_TO // max(parameters, 1)
+    """Return how many tokens of the calibration text GPTQ reads at most."""
+    fewer = _MOST_TOKENS * _ALL_UP_TO // max(parameters, 1)
     return max(_LEAST_TOKENS, min(_MOST_TOKENS, fewer))
+
+
+def imatrix_tokens(parameters: int, mixture: bool) -> int:
+    """Return how many tokens of it llama-imatrix reads at most. An expert of a mixture sees only a part of them."""
+    return calibration_tokens(parameters) if mixture else _IMATRIX_TOKENS
 
 
 # Sweeps of coordinate descent after GPTQ (`descent`), and how far weights move towards those that make up for errors in
@@ -51,7 +59,7 @@ def calibration_operations(build: Mapping[str, Any], model: ModelInfo, bits: flo
     once = 2.0 * model.parameters
     found = {}
     if build.get("imatrix"):
-        found["imatrix"] = once * calibration_tokens(model.parameters)
+        found["imatrix"] = once * imatrix_tokens(model.parameters, bool(model.experts))
     if "mix" in build:
         found["sensitivity"] = once * _SENSITIVITY_TOKENS * _SENSITIVITY_PASSES
     if build.get("gptq"):
