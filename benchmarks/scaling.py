@@ -3,8 +3,10 @@
 Llamas of random weights are optimized with llama.cpp at quick effort in an EDGEHONE_HOME of their own (environments and
 toolchains are those of the usual one). Measured are seconds, processor seconds and the peak of the memory that the
 system cannot free, of the run with all its children, and the bytes on disk; the prediction stands beside them. The last
-line has the exponents of fits by powers of the parameters. With --all nothing is left out for its time. With --group
-the run and its children share a control group of so many GiB, in which they are killed if they need more.
+lines have the exponents of fits by powers of the parameters, of the whole run and of one job of each kind: an effort
+promises a time, so a whole run of a larger model tries less in about the same time, and only its jobs grow. With --all
+nothing is left out for its time. With --group the run and its children share a control group of so many GiB, in which
+they are killed if they need more.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import psutil
@@ -37,11 +40,15 @@ _SHAPES = {0.1: (15, 768), 0.3: (16, 1280), 1.0: (21, 2048), 3.0: (28, 3072)}
 _SHARED = ("envs", "toolchains", "compute", "bandwidth", "locks")
 _EVERY = 0.1  # seconds between two looks at the memory
 _GIB = 1 << 30
+_TOLD = 1.0  # processor seconds from which the growth of a kind of job is told
 
 
 @dataclass(frozen=True)
 class Taken:
-    """What a run took: seconds, processor seconds, peak bytes of memory and disk, exit code, peaks of kinds of jobs."""
+    """What a run took: seconds, processor seconds, peak bytes of memory and disk, exit code.
+
+    By kind of job: the peaks of memory, and the processor seconds of one job on average.
+    """
 
     seconds: float
     processor: float
@@ -49,6 +56,7 @@ class Taken:
     disk: int
     code: int
     jobs: Mapping[str, int]
+    each: Mapping[str, float]
 
 
 def main() -> int:
@@ -164,7 +172,9 @@ def optimize(
     if code not in (0, 3, 4):  # a noise model may fail gates
         raise SystemExit((home.parent / "optimize.log").read_text("utf-8")[-2000:])
     disk = sum(path.stat().st_size for path in (home / "store").rglob("*") if path.is_file())
-    return Taken(time.perf_counter() - begun, _processor() - before, peak.bytes, disk, code, peak.by_job)
+    return Taken(
+        time.perf_counter() - begun, _processor() - before, peak.bytes, disk, code, peak.by_job, peak.each()
+    )
 
 
 def _processor() -> float:
@@ -173,10 +183,14 @@ def _processor() -> float:
 
 
 class Peak:
-    """The largest sum of anonymous and shared memory of a process and its descendants, and that of each kind of job."""
+    """The largest sum of anonymous and shared memory of a process and its descendants, and that of each kind of job.
+
+    Also the processor seconds of each of the processes, as last seen.
+    """
 
     def __init__(self, pid: int) -> None:
         self.bytes, self.by_job, self._pid, self._over = 0, dict[str, int](), pid, threading.Event()
+        self._seconds: dict[tuple[str, int], float] = {}
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
 
@@ -184,6 +198,13 @@ class Peak:
         """Stop watching."""
         self._over.set()
         self._thread.join()
+
+    def each(self) -> dict[str, float]:
+        """Return the processor seconds of one process of each kind, on average."""
+        kinds = {call for call, _ in self._seconds}
+        return {
+            kind: mean(took for (call, _), took in self._seconds.items() if call == kind) for kind in kinds
+        }
 
     def _watch(self) -> None:
         while not self._over.wait(_EVERY):
@@ -199,6 +220,9 @@ class Peak:
         for one in family:
             call = _call_of(one)
             by_job[call] = by_job.get(call, 0) + _unfreeable(one.pid)
+            with contextlib.suppress(psutil.Error):
+                times = one.cpu_times()
+                self._seconds[call, one.pid] = times.user + times.system
         self.bytes = max(self.bytes, sum(by_job.values()))
         for call, size in by_job.items():
             self.by_job[call] = max(size, self.by_job.get(call, 0))
@@ -238,11 +262,17 @@ def _print_fits(rows: Sequence[tuple[float, Taken]]) -> None:
     if len(rows) < 2:
         return
     (small, first), (large, last) = rows[0], rows[-1]
-    words = []
-    for name in ("seconds", "processor", "memory", "disk"):
-        ratio = getattr(last, name) / max(getattr(first, name), 1e-9)
-        words.append(f"{name} {math.log(ratio) / math.log(large / small):.2f}")
+
+    def exponent(before: float, after: float) -> str:
+        return f"{math.log(after / max(before, 1e-9)) / math.log(large / small):.2f}"
+
+    names = ("seconds", "processor", "memory", "disk")
+    words = [f"{name} {exponent(getattr(first, name), getattr(last, name))}" for name in names]
     print(f"exponents from {small} to {large} B: " + ", ".join(words))
+    for kind in sorted(first.each.keys() & last.each.keys(), key=lambda one: -last.each[one]):
+        if first.each[kind] >= _TOLD:
+            took = f"{first.each[kind]:.1f} and {last.each[kind]:.1f} processor seconds"
+            print(f"    {kind}: {took}, {exponent(first.each[kind], last.each[kind])}")
 
 
 if __name__ == "__main__":
