@@ -310,6 +310,21 @@ def test_an_invalid_file_is_refused(place: Path, content: bytes, said: str) -> N
     assert said in refused(place)
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        struct.pack("<4sIQQ", b"GGUF", 1, 0, 0),
+        struct.pack("<4sIQQ", b"GGUF", 99, 0, 0),
+        struct.pack(">4sIQQ", b"GGUF", 3, 0, 0),
+        b"tjgg" + b"\0" * 60,
+    ],
+)
+def test_a_sound_file_of_another_kind_is_not_called_damaged(place: Path, content: bytes) -> None:
+    place.write_bytes(content)
+    said = refused(place)
+    assert "damaged" not in said and "convert_hf_to_gguf.py" in said
+
+
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     path = tmp_path_factory.mktemp("sound") / "sound.gguf"

@@ -19,6 +19,9 @@ from typing import Any
 from edgehone.core.errors import ModelError
 
 HINT = "the file is damaged or incompletely copied: download or copy it again"
+# Not damaged: another copy would be the same.
+_CONVERT = "convert the original checkpoint again: convert_hf_to_gguf.py of llama.cpp"
+_BEFORE_GGUF = (b"lmgg", b"fmgg", b"tjgg", b"algg")  # ggml, ggmf, ggjt and ggla as little-endian numbers
 _MAX_DIMS = 4  # GGML_MAX_DIMS
 # Longest array whose numbers are returned. Per-layer arrays are shorter; token scores are longer and not needed.
 _ARRAY_LIMIT = 4096
@@ -133,13 +136,17 @@ def _check_magic(path: Path, view: mmap.mmap) -> None:
         message = f"{path} is a Git LFS pointer, not the weights"
         raise ModelError(message, hint=f"fetch the weights: cd {path.parent} && git lfs pull")
     if view[:4] != b"GGUF":
+        if view[:4] in _BEFORE_GGUF:
+            raise ModelError(f"{path} is a GGML file of before August 2023, not GGUF", hint=_CONVERT)
         raise _FormatError(f"it starts with {view[:4]!r}")
     version = int.from_bytes(view[4:8], "little")
     if version not in (2, 3):
         swapped = int.from_bytes(view[4:8], "big")
         if swapped in (2, 3):
-            raise _FormatError(f"it is version {swapped}, big-endian; only little-endian files are supported")
-        raise _FormatError(f"it is version {version}; only versions 2 and 3 are supported")
+            found = f"version {swapped}, big-endian; only little-endian files are supported"
+        else:
+            found = f"version {version}; only versions 2 and 3 are supported"
+        raise ModelError(f"{path} is a GGUF file of {found}", hint=_CONVERT)
 
 
 class _Cursor:
