@@ -120,3 +120,22 @@ def test_added_tokens_beyond_the_embedding_are_a_note(folder: Path) -> None:
     assert inspect(folder).notes == ()
     (folder / "added_tokens.json").write_text('{"<x>": 32}', "utf-8")
     assert "'<x>' as id 32" in inspect(folder).notes[0]
+
+
+@pytest.mark.parametrize(
+    ("layers", "said"),
+    [
+        (6, "states 6 layers (0 to 5), and the weights lack layers 4, 5"),
+        (5, "states 5 layers (0 to 4), and the weights lack layer 4 "),
+        (3, "states 3 layers (0 to 2), and the weights also have layer 3 "),
+    ],
+)
+def test_other_layers_than_stated_are_refused(
+    demo_model: Path, tmp_path: Path, layers: int, said: str
+) -> None:
+    assert said in refused(edited(demo_model, tmp_path / "model", num_hidden_layers=layers))
+
+
+def test_layers_that_predict_ahead_may_follow_the_last(demo_model: Path, tmp_path: Path) -> None:
+    folder = edited(demo_model, tmp_path / "model", num_hidden_layers=3, num_nextn_predict_layers=1)
+    assert inspect(folder).layers == 3

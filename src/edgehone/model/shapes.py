@@ -1,6 +1,7 @@
 """Compare the shapes of stored weights with what config.json states, and recognize tensors that are no parameters.
 
-Only what every toolchain needs and what is unambiguous is compared: rows of the embedding, and of the key projections.
+Only what every toolchain needs and what is unambiguous is compared: the layers, and the rows of the embedding and of
+the key projections.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ from edgehone.formats.safetensors import Tensor
 
 _EMBEDDING = re.compile(r"(?:^|\.)(?:embed_tokens|wte|word_embeddings|embed_in)\.weight$")
 _LAYER = r"^(?:(?:model|language_model|text_model)\.)*layers\.\d+\.self_attn\."
+_BLOCK = re.compile(r"^(?:(?:model|language_model|text_model)\.)*layers\.(\d+)\.")
+# config.json of models that predict several tokens ahead by layers after the last one, which transformers passes over.
+_AHEAD = ("nextn", "mtp")
 _KEYS, _QUERIES = (re.compile(_LAYER + name + r"_proj\.weight$") for name in "kq")
 # Buffers that older checkpoints store: causal masks, and the frequencies of rotary embeddings.
 _MASK = re.compile(r"\.(?:attn|attention)\.bias$")
@@ -35,11 +39,12 @@ def check(
     config: Mapping[str, Any],
     sizes: Mapping[str, Any],
 ) -> None:
-    """Raise ModelError if the embedding or all key projections have other rows than config.json states.
+    """Raise ModelError if layers are missing or left over, or the embedding or all keys have other rows than stated.
 
     `headers` are the tensors of each weight file, `config` the language model's part of config.json, `sizes` the sizes
     that it states. The message names the tensor, both shapes and both files.
     """
+    _check_layers(headers, folder, config, sizes["layers"])
     stored = [
         (file, name, tensor.shape)
         for file, tensors in headers.items()
@@ -58,6 +63,30 @@ def check(
     rows = sizes["kv_heads"] * width
     if keys[0][2][0] != rows:
         raise _mismatch(folder, keys[0], "num_key_value_heads", sizes["kv_heads"], (rows, keys[0][2][1]))
+
+
+def _check_layers(
+    headers: Mapping[str, Mapping[str, Tensor]], folder: Path, config: Mapping[str, Any], stated: int | None
+) -> None:
+    """Raise ModelError for a layer without a tensor, and for tensors of a layer after the last.
+
+    Layers that are left over would be dropped by one toolchain without a word and refused by another.
+    """
+    names = [name for tensors in headers.values() for name in tensors]
+    found = {int(match[1]) for name in names if (match := _BLOCK.match(name))}
+    if not stated or not any(_KEYS.match(name) for name in names):
+        return
+    missing = sorted(set(range(stated)) - found)
+    ahead = any(word in name for name in config for word in _AHEAD)
+    beyond = [] if ahead else sorted(one for one in found if one >= stated)
+    if missing or beyond:
+        which = "lack" if missing else "also have"
+        listed = ", ".join(str(one) for one in (missing or beyond)[:5])
+        raise ModelError(
+            f"{folder / 'config.json'} states {stated} layers (0 to {stated - 1}), and the weights {which} "
+            f"layer{'s' * (len(missing or beyond) > 1)} {listed}",
+            hint="the two files are from different models or config.json was edited: download both again",
+        )
 
 
 def _query_width(stored: Iterable[tuple[str, str, tuple[int, ...]]], heads: int | None) -> int | None:
