@@ -135,6 +135,30 @@ def test_classes_of_images_are_their_folders(tmp_path: Path) -> None:
         sample_files.images(tmp_path)
 
 
+@pytest.mark.parametrize(("name", "find"), [("1.png", sample_files.images), ("1.wav", sample_files.sounds)])
+def test_an_empty_folder_between_classes_is_refused(tmp_path: Path, name: str, find: Any) -> None:
+    for folder in ("a", "c"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / name).touch()
+    for harmless in (".git", "notes"):
+        (tmp_path / harmless).mkdir()
+    (tmp_path / "notes" / "README").touch()
+    assert [label for _, label in find(tmp_path)] == [0, 1]
+    (tmp_path / "b" / "deeper").mkdir(parents=True)
+    with pytest.raises(InputError, match=r"b is empty, so that it is not clear whether it counts") as caught:
+        find(tmp_path)
+    assert caught.value.hint
+
+
+def test_files_that_are_not_read_are_told(tmp_path: Path) -> None:
+    for name in ("a.png", "a.txt", "annotations.json"):
+        (tmp_path / name).touch()
+    assert sample_files.passed_over(tmp_path) is None
+    for name in ("b.gif", "c.TIF"):
+        (tmp_path / name).touch()
+    assert str(sample_files.passed_over(tmp_path)).startswith(f"2 files in {tmp_path} (.gif, .tif) are not")
+
+
 def test_texts_and_pairs(tmp_path: Path) -> None:
     path = tmp_path / "t.jsonl"
     path.write_text('{"text": "one", "label": 1}\n\n{"text": ["a", "b"], "label": 0.5}\n')

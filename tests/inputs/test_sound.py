@@ -29,6 +29,7 @@ def test_defaults_fill_what_is_not_stated() -> None:
         ({"power": 3}, "power = 3"),
         ({"power": True}, "power = True"),
         ({"center": 1}, "center = 1"),
+        ({"normalize": 1}, "normalize = 1"),
         ({"seconds": "1"}, "seconds = '1'"),
         ({"window": 25}, "window in edgehone.toml is not known"),
         ({"low": 9000}, "low = 9000 and high = 8000"),
@@ -63,3 +64,24 @@ def test_a_whisper_with_impossible_numbers_is_refused(tmp_path: Path, value: Any
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(stated))
     with pytest.raises(InputError, match=f"sampling_rate is {value!r}"):
         of({}, tmp_path)
+
+
+def test_wav2vec_says_how_sounds_are_prepared(tmp_path: Path) -> None:
+    stated = {
+        "feature_extractor_type": "Wav2Vec2FeatureExtractor",
+        "sampling_rate": 8000,
+        "do_normalize": True,
+    }
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(stated))
+    found = of({}, tmp_path)
+    assert (found["rate"], found["features"], found["normalize"]) == (8000, "samples", True)
+    assert of({"audio": {"normalize": False}}, tmp_path)["normalize"] is False
+
+
+def test_another_extractor_is_refused_unless_the_features_are_stated(tmp_path: Path) -> None:
+    stated = {"feature_extractor_type": "ASTFeatureExtractor", "sampling_rate": 16000, "num_mel_bins": 128}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(stated))
+    with pytest.raises(InputError, match="feature_extractor_type is 'ASTFeatureExtractor'") as caught:
+        of({}, tmp_path)
+    assert "[audio]" in str(caught.value.hint)
+    assert of({"audio": {"features": "mel", "bins": 128}}, tmp_path)["bins"] == 128

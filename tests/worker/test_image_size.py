@@ -29,7 +29,7 @@ HALF = Tensor("x", "float32", ("batch", 3, 480, None))
 def test_the_size_is_stated_by_the_graph_or_the_user(
     tensor: Tensor, given: list[int] | None, size: tuple[int, int]
 ) -> None:
-    found, channels, axis = image_input([tensor])
+    found, channels, axis = image_input([tensor], {})
     assert (found, channels) == (tensor, 3)
     assert image_size(found, axis, given) == size
 
@@ -46,7 +46,7 @@ def test_the_size_is_stated_by_the_graph_or_the_user(
 def test_a_size_that_is_missing_or_contradicts_is_refused(
     tensor: Tensor, given: list[int] | None, said: str
 ) -> None:
-    _, _, axis = image_input([tensor])
+    _, _, axis = image_input([tensor], {})
     with pytest.raises(InputError, match=re.escape(said)) as caught:
         image_size(tensor, axis, given)
     assert caught.value.hint

@@ -74,33 +74,47 @@ def test_the_spectrogram_is_that_of_transformers(tmp_path: Path) -> None:
         np.testing.assert_allclose(found, expected, rtol=2e-3, atol=2e-3, err_msg=str(options))
 
 
-WHISPER = """
+EXTRACTORS = """
 import sys
 import numpy as np
-from transformers import WhisperFeatureExtractor
-extractor = WhisperFeatureExtractor(feature_size=80, chunk_length=2)
-extractor.save_pretrained(sys.argv[2])
+from transformers import Wav2Vec2FeatureExtractor, WhisperFeatureExtractor
 sound = np.load(sys.argv[1])
-np.save(sys.argv[2] + "/out.npy", extractor(sound, sampling_rate=16000, return_tensors="np").input_features[0])
+for name, extractor in (
+    ("whisper", WhisperFeatureExtractor(feature_size=80, chunk_length=2)),
+    ("wav2vec", Wav2Vec2FeatureExtractor(do_normalize=True)),
+):
+    extractor.save_pretrained(f"{sys.argv[2]}/{name}")
+    (features,) = extractor(sound, sampling_rate=16000, return_tensors="np").values()
+    np.save(f"{sys.argv[2]}/{name}/out.npy", features[0])
 """
 
 
 @pytest.mark.real
-def test_the_features_of_whisper_are_those_of_transformers(tmp_path: Path) -> None:
+def test_features_are_those_of_transformers_extractors(tmp_path: Path) -> None:
     sound = tone(440) + 0.1 * np.random.default_rng(0).normal(size=RATE).astype(np.float32)
     write_wave(tmp_path / "a.wav", sound)
     heard, _ = read_wave(tmp_path / "a.wav")
     np.save(tmp_path / "in.npy", heard)
     python = environment.ensure("pytorch", backend.NEEDS, lambda what: None).python
-    words = [str(python), "-c", WHISPER, str(tmp_path / "in.npy"), str(tmp_path)]
+    words = [str(python), "-c", EXTRACTORS, str(tmp_path / "in.npy"), str(tmp_path)]
     subprocess.run(words, check=True, capture_output=True)
     inputs = [
         Tensor("input_features", "float32", ("batch", 80, 200)),
         Tensor("decoder_input_ids", "int64", ("batch", "tokens")),
     ]
-    name, found = sound_array([tmp_path / "a.wav"], inputs, of({}, tmp_path))
+    name, found = sound_array([tmp_path / "a.wav"], inputs, of({}, tmp_path / "whisper"))
     assert name == "input_features"
-    np.testing.assert_allclose(found[0], np.load(tmp_path / "out.npy"), atol=1e-4)
+    np.testing.assert_allclose(found[0], np.load(tmp_path / "whisper" / "out.npy"), atol=1e-4)
+    _, found = sound_array([tmp_path / "a.wav"], [WAVE], of({}, tmp_path / "wav2vec"))
+    np.testing.assert_allclose(found[0], np.load(tmp_path / "wav2vec" / "out.npy"), atol=1e-5)
+
+
+def test_a_sound_is_normalized_before_silence_is_added(tmp_path: Path) -> None:
+    path = write_wave(tmp_path / "a.wav", 0.1 + tone(440, 0.5))
+    _, found = sound_array([path], [WAVE], of({"audio": {"normalize": True, "seconds": 1.0}}))
+    heard, silence = found[0][: RATE // 2], found[0][RATE // 2 :]
+    assert heard.mean() == pytest.approx(0, abs=1e-4) and heard.std() == pytest.approx(1, abs=1e-3)
+    assert len(silence) == RATE // 2 and not silence.any()
 
 
 @pytest.mark.parametrize(("at", "value"), [(24, 0), (34, 200), (40, 255), (16, 200)])
@@ -144,7 +158,7 @@ def test_lengths_that_differ_or_do_not_fit_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="a folder of sounds needs a single input of floats"):
         sound_array(files, [WAVE, WAVE], of({}))
     words = Tensor("input_ids", "int64", ("batch", "sequence"))
-    for refuse in (lambda: sound_array(files, [words], of({})), lambda: image_input([words])):
+    for refuse in (lambda: sound_array(files, [words], of({})), lambda: image_input([words], {})):
         with pytest.raises(InputError, match=r"a folder of (sounds|images) needs") as caught:
             refuse()
         assert caught.value.hint == "give texts: FILE.txt with one a line, or FILE.jsonl"

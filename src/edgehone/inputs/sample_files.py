@@ -10,6 +10,11 @@ from edgehone.core.errors import InputError
 
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 SOUNDS = (".wav",)
+# Files that a user may take for samples, and that are not read.
+_OTHERS = (
+    ".gif", ".tif", ".tiff", ".jfif", ".jpe", ".jp2", ".avif", ".heic", ".heif", ".dng", ".ppm", ".pgm", ".tga",
+    ".mp3", ".flac", ".ogg", ".opus", ".m4a", ".aac", ".wma", ".aif", ".aiff",
+)  # fmt: skip
 
 
 def images(folder: Path) -> list[tuple[Path, int | None]]:
@@ -48,6 +53,18 @@ def transcripts(paths: Sequence[Path]) -> list[str] | None:
     return found
 
 
+def passed_over(folder: Path) -> str | None:
+    """Return a sentence on images and sounds of formats that are not read; None if there are none."""
+    others = [path for path in folder.rglob("*") if path.suffix.lower() in _OTHERS and path.is_file()]
+    if not others:
+        return None
+    endings = ", ".join(sorted({path.suffix.lower() for path in others}))
+    return (
+        f"{len(others)} file{'s' * (len(others) > 1)} in {folder} ({endings}) are not samples: images are read from "
+        f"{', '.join(IMAGES)}, sounds from {', '.join(SOUNDS)}"
+    )
+
+
 def _classified(folder: Path, suffixes: Sequence[str], what: str) -> list[tuple[Path, int | None]]:
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in suffixes and path.is_file())
     classes = sorted({path.parent for path in files})
@@ -58,7 +75,21 @@ def _classified(folder: Path, suffixes: Sequence[str], what: str) -> list[tuple[
             f"{folder} holds both {what} and folders of {what}, so the classes are not clear",
             hint="put every file into the folder of its class, or all into one folder",
         )
+    if empty := _empty(folder, classes):
+        raise InputError(
+            f"{empty} is empty, so that it is not clear whether it counts as a class: classes are numbered by the "
+            f"folders of {what} in the order of their names",
+            hint="remove it if the model has no such class, else give a FILE.npz with labels",
+        )
     return [(path, classes.index(path.parent)) for path in files]
+
+
+def _empty(folder: Path, classes: Sequence[Path]) -> Path | None:
+    """Return a folder without files beside those of classes, if these lie in `folder` itself."""
+    if any(one.parent != folder for one in classes):
+        return None
+    beside = sorted(one for one in folder.iterdir() if one.is_dir() and not one.name.startswith("."))
+    return next((one for one in beside if not any(path.is_file() for path in one.rglob("*"))), None)
 
 
 def read_texts(path: Path) -> tuple[list[str | list[str]], list[float] | None]:

@@ -14,8 +14,11 @@ hop and the ends are mirrored, as librosa and torchaudio do by default; else the
 as in TensorFlow), log ("none", "ln", "log10", "db"), floor (the least value that a logarithm is taken of), range (after
 the logarithm values further below the largest are raised to that distance), last_frame (false leaves the last frame
 out), fft (length of the transform; by default the next power of two), mean and std (of the features, applied last).
+Of a waveform: normalize (each sound gets a mean of 0 and a variance of 1, as wav2vec 2.0's models take it).
 
-For a Whisper checkpoint they are read from its preprocessor_config.json, and [audio] overrides them.
+For models with the feature extractors of Whisper and wav2vec 2.0 (also HuBERT, WavLM, …) they are read from the
+preprocessor_config.json beside the model, and [audio] overrides them. Other extractors are refused, unless [audio]
+states the features.
 """
 
 from __future__ import annotations
@@ -34,6 +37,7 @@ _CHOICES: Mapping[str, tuple[Any, ...]] = {
     "power": (1, 2),
     "center": (True, False),
     "last_frame": (True, False),
+    "normalize": (True, False),
     "log": ("none", "ln", "log10", "db"),
 }
 # The least and the largest value of each number.
@@ -52,7 +56,7 @@ _RANGES: Mapping[str, tuple[float, float]] = {
     "std": (1e-9, 1e9),
 }
 _WHOLE = ("rate", "bins", "fft")
-_SWITCHES = ("center", "last_frame")
+_SWITCHES = ("center", "last_frame", "normalize")
 FILE = "preprocessor_config.json"
 DEFAULTS: Mapping[str, Any] = {
     "rate": 16000,
@@ -79,13 +83,13 @@ _WHISPER: Mapping[str, Any] = {
 def of(config: Mapping[str, Any], folder: Path | None = None) -> dict[str, Any]:
     """Return [audio] of edgehone.toml, over preprocessor_config.json in `folder`, over the defaults.
 
-    `high` is half the rate; `seconds`, `fft`, `range` and `last_frame` are missing if not stated. Raises InputError
-    with the offending value.
+    `high` is half the rate; `seconds`, `fft`, `range`, `last_frame` and `normalize` are missing if not stated. Raises
+    InputError with the offending value.
     """
     given = dict(config.get("audio", {}))
     for name, value in given.items():
         _check(name, value)
-    found = {**DEFAULTS, **(read_file(folder / FILE) if folder else {}), **given}
+    found = {**DEFAULTS, **(read_file(folder / FILE, "features" in given) if folder else {}), **given}
     found.setdefault("high", found["rate"] / 2)
     if not found["low"] < found["high"] <= found["rate"] / 2:
         raise InputError(
@@ -114,30 +118,42 @@ def _check(name: str, value: Any) -> None:
         )
 
 
-def read_file(path: Path) -> dict[str, Any]:
-    """Return what the preprocessor_config.json of a Whisper checkpoint says; {} without it or for another kind.
+def read_file(path: Path, features_stated: bool = False) -> dict[str, Any]:
+    """Return what a preprocessor_config.json says of sounds; {} without it, and for one of images.
 
-    Raises InputError for a file that cannot be read, and for values that cannot be meant.
+    With `features_stated` other extractors than those that are computed here are passed over. Raises InputError for
+    them else, for a file that cannot be read, and for values that cannot be meant.
     """
     data = read_object(path)
-    if data.get("feature_extractor_type") != "WhisperFeatureExtractor":
+    kind = data.get("feature_extractor_type")
+    if kind == "WhisperFeatureExtractor":
+        found = _whisper(data, path)
+    elif kind == "Wav2Vec2FeatureExtractor":
+        rate = _number(data, "sampling_rate", 16_000, path)
+        found = {"features": "samples", "rate": int(rate), "normalize": data.get("do_normalize", True)}
+    elif kind is None or features_stated or "image_mean" in data or "do_resize" in data:
         return {}
-    numbers: dict[str, float] = {
+    else:
+        raise InputError(
+            f"{path}: feature_extractor_type is {kind!r}, whose features edgehone does not compute",
+            hint="state what the model takes under [audio] in edgehone.toml (features, rate, …), or give FILE.npz",
+        )
+    for name, value in found.items():
+        _check(name, value)
+    return found
+
+
+def _whisper(data: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    usual = {
         "sampling_rate": 16_000,
         "feature_size": 80,
         "hop_length": 160,
         "n_fft": 400,
         "chunk_length": 30,
     }
-    for name, usual in numbers.items():
-        value = data.get(name, usual)
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= 1 << 20:
-            raise InputError(
-                f"{path}: {name} is {value!r}", hint="repair it, or copy it from the original model"
-            )
-        numbers[name] = value
+    numbers = {name: _number(data, name, value, path) for name, value in usual.items()}
     rate, size = numbers["sampling_rate"], numbers["n_fft"]
-    found = {
+    return {
         **_WHISPER,
         "rate": int(rate),
         "bins": int(numbers["feature_size"]),
@@ -146,6 +162,10 @@ def read_file(path: Path) -> dict[str, Any]:
         "fft": int(size),
         "seconds": numbers["chunk_length"],
     }
-    for name, value in found.items():
-        _check(name, value)
-    return found
+
+
+def _number(data: Mapping[str, Any], name: str, usual: float, path: Path) -> float:
+    value = data.get(name, usual)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= 1 << 20:
+        raise InputError(f"{path}: {name} is {value!r}", hint="repair it, or copy it from the original model")
+    return value

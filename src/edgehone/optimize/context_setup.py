@@ -13,11 +13,12 @@ from edgehone.core.events import Event
 from edgehone.execution.executor import Executor
 from edgehone.execution.home import home
 from edgehone.execution.job import Input, Limits
-from edgehone.inputs import preprocessing, sound, workload
+from edgehone.inputs import workload
 from edgehone.model import digest
 from edgehone.model.info import ModelInfo
 from edgehone.model.inspect import inspect
 from edgehone.model.kv_cache import cache_bytes
+from edgehone.optimize import media
 from edgehone.optimize.adapter import kept_apart
 from edgehone.optimize.context import FloatOriginal, ReadyExecutor, RunContext, effort_settings
 from edgehone.optimize.environments import ensure_environments
@@ -53,7 +54,9 @@ def set_up_context(
     name = options.workload or evaluator.default_workload(info)
     work, note = workload.fit(workload.load(name, config, info.kind), info.context)
     effort = effort_settings(options.effort, config)
-    datasets = {**evaluator.inputs(options, info), **kept_apart(options)}
+    given = evaluator.inputs(options, info)
+    images, audio = media.options_of(config, info, given)
+    datasets = {**given, **kept_apart(options)}
     check_pictures(info, work)
     check_caches(info, work, free_memory(executors.target.device))
     reference_backend = reference_backend_for(info)
@@ -84,12 +87,12 @@ def set_up_context(
         against=against,
         states=layout.states_of(options, info),
         alphabet=alphabet(config),
-        audio=sound.of(config, info.folder if info.kind == "graph" else None),
-        images=preprocessing.of(config, info.folder if info.kind == "graph" else None),
+        audio=audio,
+        images=images,
         patience=Patience(when_busy, effort.patience, lambda: target_executor.call(OTHERS_NOW)),
     )
     reasons = {name: error.message for name, error in unready.items()}
-    return ctx, (note,) if note else (), reasons
+    return ctx, (*((note,) if note else ()), *media.notes(info, given)), reasons
 
 
 def _check_ready(unready: Mapping[str, SetupError], origins: Sequence[str], builders: Sequence[str]) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from edgehone.core.errors import InputError
 from edgehone.worker.memory_limit import at_most
+from edgehone.worker.picture_pixels import pixels
 
 if TYPE_CHECKING:
     from edgehone.inputs.pictures import Picture
@@ -42,9 +43,7 @@ def checked(content: bytes) -> Picture:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limits here are smaller
             with Image.open(io.BytesIO(content), formats=FORMATS) as image:
                 _check_size(*image.size)
-                if getattr(image, "n_frames", 1) > 1:
-                    raise InputError(f"the picture is animated: it has {image.n_frames} frames")
-                return np.array(image.convert("RGB"), dtype=np.uint8)
+                return np.array(pixels(image, "RGB"), dtype=np.uint8)
     except InputError:
         raise
     # A damaged file makes Pillow raise errors of many types.

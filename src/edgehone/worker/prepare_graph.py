@@ -209,7 +209,7 @@ def _images(folder: Path, inputs: Sequence[Tensor], options: Mapping[str, Any]) 
                 f"{folder} has boxes, and images that are cropped or resized by their shortest edge move them",
                 hint="write size = [height, width] under [images] in edgehone.toml",
             )
-        tensor, _, axis = image_input(inputs)
+        tensor, _, axis = image_input(inputs, options["images"])
         height, width = image_size(tensor, axis, final_size(options["images"]))
         arrays[sample_arrays.LABELS] = coco.boxes(annotations, paths, (width, height))
     elif labelled_paths[0][1] is not None:

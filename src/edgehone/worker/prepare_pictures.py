@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 from edgehone.backends.capabilities import PictureProcessorBackend, require
 from edgehone.backends.sessions import WorkerJob
 from edgehone.core.absence import why_absent
-from edgehone.core.errors import TextError
+from edgehone.core.errors import InputError, TextError
 from edgehone.inputs.pictures import PROMPT, generated_pictures
 from edgehone.worker.backend import load_backend
+from edgehone.worker.picture_pixels import pixels
 
 if TYPE_CHECKING:
     from edgehone.backends.sessions import PictureProcessor
@@ -65,7 +66,9 @@ def read(path: Path) -> Picture:
 
     try:
         with Image.open(path) as image:
-            return np.array(image.convert("RGB"), dtype=np.uint8)
+            return np.array(pixels(image, "RGB"), dtype=np.uint8)
+    except InputError as error:
+        raise TextError(f"{path} cannot be read as a picture: {error.message}", hint=error.hint) from error
     except (OSError, ValueError, Image.DecompressionBombError) as error:
         raise TextError(
             f"{path} cannot be read as a picture: {error}", hint="give PNG or JPEG files"

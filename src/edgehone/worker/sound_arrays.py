@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _CROSSINGS = 16
 # Output samples that are interpolated at a time.
 _BLOCK = 1 << 14
+# Added to the variance of a sound that is normalized: silence stays silent.
+_LEAST_VARIANCE = 1e-7
 
 
 def sound_array(
@@ -148,9 +150,12 @@ def _prepared(path: Path, options: Mapping[str, Any]) -> Floats:
 
     sound, rate = read_wave(path)
     sound = resampled(sound, rate, options["rate"])
-    if (seconds := options.get("seconds")) is not None:
-        wanted = round(seconds * options["rate"])
-        sound = np.pad(sound[:wanted], (0, max(0, wanted - len(sound))))
+    wanted = None if options.get("seconds") is None else round(options["seconds"] * options["rate"])
+    sound = sound[:wanted]
+    if options.get("normalize"):  # before silence is added, as transformers' Wav2Vec2FeatureExtractor does
+        sound = (sound - sound.mean()) / np.sqrt(sound.var() + _LEAST_VARIANCE)
+    if wanted is not None:
+        sound = np.pad(sound, (0, wanted - len(sound)))
     return mel_spectrogram(sound, options) if options["features"] == "mel" else sound
 
 
