@@ -139,7 +139,11 @@ def test_rows_of_corners_score_and_class() -> None:
     rows = np.concatenate([outputs["boxes"], outputs["scores"][..., None], outputs["labels"][..., None]], 2)
     one = {"output0": rows.astype(np.float32)}
     found = output_roles.recognize(one)
-    assert [each.role for each in found] == ["detections"] and found[0].layout and found[0].layout.numbered
+    assert (
+        [each.role for each in found] == ["detections"]
+        and found[0].layout
+        and found[0].layout.columns == (0, 4, 5)
+    )
     assert agreement.figures(one, {"output0": rows[:, ::-1]}, found)["accuracy_kept"].value == 1.0
     wrong = rows.copy()
     wrong[..., 5] += 1

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from edgehone.core.errors import InputError
-from edgehone.evaluation import sounds
+from edgehone.evaluation import nameless_boxes, sounds
 from edgehone.evaluation.metrics import threshold
 from edgehone.evaluation.output_values import shape_text
 from edgehone.evaluation.recognition import recognized
@@ -42,22 +42,25 @@ def recognize(
     """Return the role of each output, in their order.
 
     `outputs` are the original's [samples, …] by name, `inputs` the names of the model's inputs, `task` is
-    ModelInfo.task, `kind` the user's --task-kind, or what `told_by` implies. Boxes and scores in separate outputs share
-    one role. Raises InputError if no output can have the role that `kind` names.
+    ModelInfo.task, `kind` the user's --task-kind, or what `told_by` implies. Boxes and scores in separate outputs, by
+    their names or else by their values, share one role. Raises InputError if no output can have the role that `kind`
+    names.
     """
     heads = {name: _head(array) for name, array in outputs.items() if array.size and not sized_output(name)}
     unequal = {name for name in heads if sizes_name(name) in outputs}
-    pair = detections.separate(heads, unequal) if kind in (None, "detection") else None
+    pair = _boxes(heads, unequal, kind)
+    counts = [nameless_boxes.count_of(heads, pair)] if pair is not None and pair.guessed else []
     roles = []
     for name, array in heads.items():
         if pair is not None and name in pair.names:
             if name == pair.boxes:
-                roles.append(
-                    OutputRole(name, "detections", "boxes and scores by their names and shapes", pair)
-                )
+                roles.append(OutputRole(name, "detections", pair.why, pair))
             continue
         if pair is not None and _COUNT.search(name) and array.size == len(array):
             roles.append(OutputRole(name, "size", "the number of boxes by its name"))
+            continue
+        if name in counts:
+            roles.append(OutputRole(name, "size", "a guess by its values: the number of boxes"))
             continue
         roles.append(
             _sound(name, array, name in unequal)
@@ -68,6 +71,13 @@ def recognize(
     else:
         found = tuple(replace(one, as_numbers=one.as_numbers or _always_same(one, outputs)) for one in roles)
     return with_sizes(found, outputs)
+
+
+def _boxes(heads: Outputs, unequal: set[str], kind: str | None) -> detections.Layout | None:
+    """Return where boxes are by the names of the outputs, else by a guess; None unless they may be judged as boxes."""
+    if kind not in (None, "detection"):
+        return None
+    return detections.separate(heads, unequal) or nameless_boxes.guess(heads, unequal, kind is not None)
 
 
 def _sound(name: str, array: Array, unequal: bool) -> OutputRole | None:

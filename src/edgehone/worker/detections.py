@@ -8,7 +8,7 @@ overlapping boxes).
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,7 @@ OVERLAP = 0.5
 SUPPRESSION = 0.45
 # A row of a detector that suppresses boxes itself: x1, y1, x2, y2, score, class (YOLOv10, MMDetection with classes).
 _ROW = 6
+_COLUMNS = (0, 4, 5)
 # Fewest anchors, and most channels, of an output with both boxes and scores.
 _ANCHORS = 64
 _CHANNELS = 1024
@@ -43,8 +44,9 @@ class Layout:
     In one output: `axis` is that of the channels (1 or 2), `objectness` tells whether a score of the box comes before
     those of the classes. In two outputs: `scores` names the other. Boxes are (x, y, width, height) around their
     centres if `centred`, else (x1, y1, x2, y2). `background` is the class that means "no object". `classes` names the
-    output with the class of each box, if its score is a single one; `numbered`: it follows the score in the same row.
-    `suppressed`: the graph has removed overlapping boxes itself.
+    output with the class of each box, if its score is a single one. `columns`: each row is one box; the columns of its
+    first coordinate, of its score, and of the number of its class (None if `classes` has it). `suppressed`: the graph
+    has removed overlapping boxes itself. `guessed`: no name told what the outputs are.
     """
 
     boxes: str
@@ -55,8 +57,9 @@ class Layout:
     background: int | None = None
     why: str = ""
     classes: str | None = None
-    numbered: bool = False
+    columns: Sequence[int | None] | None = None
     suppressed: bool = False
+    guessed: bool = False
 
     @property
     def numbers(self) -> tuple[str, ...]:
@@ -87,7 +90,7 @@ def separate(outputs: Outputs, unequal: Collection[str] = ()) -> Layout | None:
         alone = array.size == rows[0] * rows[1]
         classes = next((one for one in others if one != scores and alone and _CLASSES.search(one)), None)
         centred, background = not _corners(outputs[name]), _background(array)
-        why = "boxes and scores by their names"
+        why = "boxes and scores by their names and shapes"
         return Layout(
             name, scores, centred=centred, background=background, why=why, classes=classes,
             suppressed=name in unequal,
@@ -120,7 +123,9 @@ def joint(name: str, array: Array, told: bool = False) -> Layout | None:
     if array.ndim != 3 or array.dtype.kind != "f":
         return None
     if array.shape[2] == _ROW and _rows(array):
-        return Layout(name, None, 2, centred=False, why="rows of corners, a score and a class", numbered=True)
+        return Layout(
+            name, None, 2, centred=False, why="rows of corners, a score and a class", columns=_COLUMNS
+        )
     axis = 1 if array.shape[1] <= array.shape[2] else 2
     channels, anchors = array.shape[axis], array.shape[3 - axis]
     if not 5 <= channels <= _CHANNELS or (anchors < _ANCHORS and not told):
@@ -163,11 +168,12 @@ def find(outputs: Outputs, layout: Layout, sample: int, least: float = PARTNER) 
     import numpy as np
 
     first = outputs[layout.boxes][sample].astype(np.float64)
-    if layout.scores is None:
+    numbers = None
+    if layout.columns is not None:
+        boxes, scores, numbers = _columns(first, layout.columns)
+    elif layout.scores is None:
         rows = first if layout.axis == 2 else first.T
         boxes, scores = rows[:, :4], rows[:, 4:]
-        if layout.numbered:
-            scores, numbers = scores[:, :1], np.rint(scores[:, 1]).astype(np.int64)
         if layout.objectness:
             scores = scores[:, :1] * scores[:, 1:]
     else:
@@ -175,15 +181,26 @@ def find(outputs: Outputs, layout: Layout, sample: int, least: float = PARTNER) 
     if layout.background is not None:
         scores[:, layout.background] = 0.0
     best, classes = scores.max(1), scores.argmax(1)
-    if layout.numbered:
+    if numbers is not None:
         classes = numbers
     if layout.classes is not None:
-        classes = np.rint(outputs[layout.classes][sample].reshape(len(first))).astype(np.int64)
+        classes = np.rint(outputs[layout.classes][sample].reshape(len(boxes))).astype(np.int64)
     keep = best >= least
     boxes, best, classes = boxes[keep], best[keep], classes[keep]
     if layout.centred:
         boxes = np.concatenate([boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2], axis=1)
     return (boxes, best, classes) if layout.suppressed else _suppressed(boxes, best, classes)
+
+
+def _columns(rows: Array, columns: Sequence[int | None]) -> tuple[Array, Array, Array | None]:
+    """Return boxes [k, 4], scores [k, 1] and the numbers of classes [k] (None if the rows have none) of rows."""
+    import numpy as np
+
+    box, score, number = columns
+    assert box is not None and score is not None
+    rows = rows.reshape(-1, rows.shape[-1])
+    numbers = None if number is None else np.rint(rows[:, number]).astype(np.int64)
+    return rows[:, box : box + 4], rows[:, score : score + 1], numbers
 
 
 def _suppressed(boxes: Array, scores: Array, classes: Array) -> tuple[Array, Array, Array]:
