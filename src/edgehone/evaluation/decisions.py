@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 # Two neighbours whose similarity to a sample differs by less than this share of the similarities' standard deviation
 # are equally near.
 _EQUALLY_NEAR = 0.05
+# A detection is surer than another if its score is larger by more than this. Of fewer pairs one that is lost says
+# little; of more detections the table of pairs would take gigabytes.
+_SURER = 0.1
+_LEAST_PAIRS = 20
+_MOST_ORDERED = 2000
 
 
 def agree(one: OutputRole, reference: Outputs, candidate: Outputs) -> list[Agreement]:
@@ -150,14 +155,35 @@ def _intersection(one: Array, other: Array, single: bool) -> float:
 
 
 def _detections(reference: Outputs, candidate: Outputs, layout: detections.Layout) -> list[Agreement]:
-    """Return F1 of the detections."""
+    """Return F1 of the detections, and the share of pairs of them that the scores of both put in the same order."""
     import numpy as np
 
-    count = len(reference[layout.boxes])
-    pairs = np.array([detections.matched(reference, candidate, layout, i) for i in range(count)]).reshape(
-        -1, 2
+    found = [detections.matched(reference, candidate, layout, i) for i in range(len(reference[layout.boxes]))]
+    counts = np.array([(one.partnered, one.every) for one in found]).reshape(-1, 2)
+    return [*rare_agreement(counts[:, 0], counts[:, 1]), *_order([one.scores for one in found])]
+
+
+def _order(scores: list[Array]) -> list[Agreement]:
+    """Return how many pairs of matched detections, of all samples, have scores in the same order on both sides.
+
+    Counted are the pairs whose scores in the original differ by more than _SURER; one of the same score in the
+    candidate is lost. [] if none is lost, or if there are fewer than _LEAST_PAIRS. It is judged by its value: a
+    detection is in many pairs, so that they are not independent.
+    """
+    import numpy as np
+
+    every = np.concatenate(scores)
+    samples = np.repeat(np.arange(len(scores)), [len(one) for one in scores])
+    if len(every) > _MOST_ORDERED:
+        at = np.linspace(0, len(every) - 1, _MOST_ORDERED).astype(int)
+        every, samples = every[at], samples[at]
+    ours, theirs = (column[:, None] - column[None] for column in every.T)
+    counted = ours > _SURER
+    hits, totals = (
+        np.bincount(samples, table.sum(1), len(scores)) for table in (counted & (theirs > 0), counted)
     )
-    return rare_agreement(pairs[:, 0], pairs[:, 1])
+    enough = totals.sum() >= _LEAST_PAIRS and (hits < totals).any()
+    return [Agreement(hits, totals, rare=True)] if enough else []
 
 
 def _sounds(outputs: Outputs, name: str) -> list[Array]:

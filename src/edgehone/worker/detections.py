@@ -234,29 +234,49 @@ def overlaps(one: Array, other: Array) -> Array:
     return result
 
 
-def matched(reference: Outputs, candidate: Outputs, layout: Layout, sample: int) -> tuple[float, float]:
-    """Return how many of the detections of both sides have a partner on the other, and how many there are.
+@dataclass(frozen=True)
+class Matches:
+    """The detections of both sides that have a partner on the other, all of them, and the scores of pairs.
+
+    `scores` [pairs, 2]: of each detection of the original that has a partner, its score and the partner's.
+    """
+
+    partnered: float
+    every: float
+    scores: Array
+
+
+def matched(reference: Outputs, candidate: Outputs, layout: Layout, sample: int) -> Matches:
+    """Return which detections of one sample have a partner in the other side's outputs.
 
     A detection has a score of at least THRESHOLD; its partner one of at least PARTNER, the same class, and an overlap
     of at least OVERLAP. Half the number of matched ones over the number of all is their F1.
     """
     ours, theirs = find(reference, layout, sample), find(candidate, layout, sample)
-    return (
-        _partnered(ours, theirs) + _partnered(theirs, ours),
+    pairs = _partners(ours, theirs)
+    return Matches(
+        float(len(pairs) + len(_partners(theirs, ours))),
         float((ours[1] >= THRESHOLD).sum() + (theirs[1] >= THRESHOLD).sum()),
+        pairs,
     )
 
 
-def _partnered(one: tuple[Array, Array, Array], other: tuple[Array, Array, Array]) -> float:
-    """Return how many detections of `one` find a partner in `other`; each partner is used once, best scores first."""
+def _partners(one: tuple[Array, Array, Array], other: tuple[Array, Array, Array]) -> Array:
+    """Return the scores [pairs, 2] of the detections of `one` and of their partners in `other`.
+
+    Each partner is used once, best scores first.
+    """
+    import numpy as np
+
     free = set(range(len(other[1])))
     table = overlaps(one[0], other[0])
-    count = 0
-    for index in range(len(one[1])):
+    pairs = []
+    for index in np.argsort(-one[1], kind="stable"):
         if one[1][index] < THRESHOLD:
-            continue
+            break
         partners = [j for j in free if other[2][j] == one[2][index] and table[index, j] >= OVERLAP]
         if partners:
-            free.remove(max(partners, key=lambda j: table[index, j]))
-            count += 1
-    return float(count)
+            best = max(partners, key=lambda j: table[index, j])
+            free.remove(best)
+            pairs.append((one[1][index], other[1][best]))
+    return np.array(pairs, np.float64).reshape(-1, 2)
