@@ -222,6 +222,18 @@ def test_scores_without_objectness_are_told_from_those_with() -> None:
     assert layout is not None and layout.objectness
 
 
+def test_a_first_class_that_is_in_no_picture_is_no_objectness() -> None:
+    """As NudeNet on portraits: 18 classes, of which the first has no score above 1e-4."""
+    scores = RNG.uniform(0, 1e-3, (9, 18, 300)).astype(np.float32)
+    scores[:, 0] *= 1e-2
+    scores[:, 11, ::100] = 0.8
+    boxes = RNG.uniform(10, 310, (9, 4, 300)).astype(np.float32)
+    outputs = {"output0": np.concatenate([boxes, scores], 1)}
+    layout = detections.joint("output0", outputs["output0"])
+    assert layout is not None and not layout.objectness
+    assert {*detections.find(outputs, layout, 0)[2]} == {11}
+
+
 def rare(count: int, positive: int) -> Any:
     scores = np.tile(np.array([4, -4], np.float32), (count, 1))
     scores[:positive] = (-4, 4)

@@ -32,6 +32,8 @@ _COLUMNS = (0, 4, 5)
 # Fewest anchors, and most channels, of an output with both boxes and scores.
 _ANCHORS = 64
 _CHANNELS = 1024
+# Scores of classes that are large on so many of the anchors are not those of objects.
+_OFTEN = 0.05
 _BOXES = re.compile(r"box|loc|rect", re.IGNORECASE)
 _SCORES = re.compile(r"score|conf|prob|logit", re.IGNORECASE)
 _CLASSES = re.compile(r"class|cls|label|categor", re.IGNORECASE)
@@ -136,11 +138,24 @@ def joint(name: str, array: Array, told: bool = False) -> Layout | None:
     larger = float(np.abs(coordinates).max()) > 4 * max(float(np.abs(scores).max()), 1e-6)
     if not probabilities or not (larger or told):
         return None
-    # Scores of classes that hold only where an object is (YOLOv5) are often large where there is none.
-    rest = scores[..., 1:].max(-1) if channels > 5 else scores[..., 0]
-    objectness = channels > 5 and float(rest.mean()) > 4 * max(float(scores[..., 0].mean()), 1e-6)
+    objectness = channels > 5 and _objectness(scores[..., 0], scores[..., 1:].max(-1))
     why = f"4 coordinates up to {float(np.abs(coordinates).max()):.3g}, then {channels - 4} scores between 0 and 1"
     return Layout(name, None, axis, objectness, centred=not _corners(coordinates), why=why)
+
+
+def _objectness(first: Array, others: Array) -> bool:
+    """Return True if the first score tells whether there is an object, and the others of which class it would be.
+
+    Where such a score is high, one of a class is, too (YOLOv5); where that of a first class is high, the others are low
+    (YOLOv8). If it never is, scores of classes that hold only where an object is are large on many anchors; those of an
+    image without the first class only where the objects are.
+    """
+    import numpy as np
+
+    sure = first >= THRESHOLD
+    if sure.any():
+        return float(np.median(others[sure])) >= THRESHOLD
+    return float((others >= THRESHOLD).mean()) >= _OFTEN
 
 
 def _rows(array: Array) -> bool:
