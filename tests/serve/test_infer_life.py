@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.serve.graphs import asked, expected, null_graph
-from tests.serve.server import Server, running, wait_for
+from tests.serve.server import PATIENCE, Server, running, wait_for
 from tests.serve.test_infer import ROWS, outputs
 
 # Each test starts a server of its own.
@@ -52,7 +52,7 @@ def test_samples_that_depend_on_their_batch_are_not_joined(spoiled: Path) -> Non
         # Its canaries were answered without that fault, so it never gets ready.
         wait_for(lambda: "does not serve what was tested" in str(server.client.get("/readyz").json()))
         told = server.client.get("/readyz").json()["problems"]["bundle"]
-        assert "requests are not joined: a sample's outputs depend on the others of its batch" in told
+        assert "requests are not batched: a sample's outputs depend on the others of its batch" in told
 
 
 def test_an_engine_that_serves_something_else_never_gets_ready(spoiled: Path) -> None:
@@ -93,19 +93,21 @@ def test_an_engine_that_dies_or_is_killed_comes_back(spoiled: Path) -> None:
         assert server.metric("edgehone_engine_restarts") == 2
 
 
-def test_places_queue_and_clients_that_leave(spoiled: Path) -> None:
+def test_places_queue_and_clients_that_leave(spoiled: Path, tmp_path: Path) -> None:
     words = ("--parallel", "1", "--max-batch", "1", "--max-queue", "1")
-    with running(null_graph(spoiled, seconds=0.2), *words) as server, ThreadPoolExecutor(4) as pool:
-        answers = [pool.submit(server.infer, asked(ROWS)) for _ in range(3)]  # two places, one waits
+    slow, log = asked([[669, 0, 0, 0]]), tmp_path / "log"
+    with running(null_graph(spoiled), *words, log=log) as server, ThreadPoolExecutor(4) as pool:
+        answers = [pool.submit(server.infer, slow) for _ in range(3)]  # two places, one waits
         wait_for(lambda: server.metric("edgehone_waiting_requests") == 1)
-        refused = server.infer(asked(ROWS))
+        refused = server.infer(slow)
         assert refused.status_code == 429 and int(refused.headers["retry-after"]) >= 1
         assert "waiting" in refused.json()["error"]
-        assert [one.result(10).status_code for one in answers] == [200] * 3
+        assert [one.result(PATIENCE).status_code for one in answers] == [200] * 3
         with httpx.Client(base_url=server.url, timeout=0.1) as leaver, pytest.raises(httpx.ReadTimeout):
-            leaver.post("/v2/models/bundle/infer", json=asked(ROWS))
+            leaver.post("/v2/models/bundle/infer", json=slow)
         wait_for(lambda: server.metric("edgehone_running_requests") == 0)
         right(server, 0)
+    assert "equal; requests are not batched: a batch has one sample at most" in log.read_text()
 
 
 def test_requests_have_a_deadline(spoiled: Path) -> None:

@@ -113,7 +113,7 @@ def test_served_outputs_are_those_of_run(
 def test_dynamic_quantization_is_not_served_in_batches(bundle_of: Callable[..., Path]) -> None:
     with running(bundle_of("olive", "int8_dynamic")) as server:
         proof = server.client.get("/readyz").json()["proofs"]["bundle"]
-        assert "requests are not joined: a sample's outputs depend on the others of its batch" in proof
+        assert "requests are not batched: a sample's outputs depend on the others of its batch" in proof
 
 
 def _served(server: Server, images: Any) -> Any:

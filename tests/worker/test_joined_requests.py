@@ -55,9 +55,9 @@ def test_samples_that_are_computed_alone_are_joined() -> None:
     ("function", "said"),
     [
         (lambda x: {"y": x / np.abs(x).max()}, "a sample's outputs depend on the others of its batch: 'y' differs"),
-        (lambda x: {"y": x, "mean": x.mean(0)}, "the output 'mean' has no axis of samples"),
-        (lambda x: {"y": x, "all": np.float32(x.sum())}, "the output 'all' has no axis of samples"),
-        (lambda x: {"boxes": x[x > 0]}, "the output 'boxes' has no axis of samples"),
+        (lambda x: {"y": x, "mean": x.mean(0)}, "the size of no axis of the output 'mean' is the number of samples"),
+        (lambda x: {"y": x, "all": np.float32(x.sum())}, "the size of no axis of the output 'all' is the number of"),
+        (lambda x: {"boxes": x[x > 0]}, "the size of no axis of the output 'boxes' is the number of samples"),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("count", [1, 3])

@@ -51,7 +51,7 @@ def check_arrays(
     rows = {name: axis for name in samples if (axis := axes.of_input(name)) is not None}
     if not rows:
         raise InputError(
-            f"{where} holds no array with an axis of samples",
+            f"{where} holds no array that differs from sample to sample",
             hint=f"name the axes of an input: --axes {next(iter(expected))}=batch,…" if expected else FORMS,
         )
     for name, array in samples.items():

@@ -34,7 +34,7 @@ def serve(job: WorkerJob) -> dict[str, Any]:
     """Open the artifact and answer requests.
 
     args: backend, settings, inputs (the model's, in the form of ModelInfo.to_json), axes (Axes.to_json), clients (the
-    batches that run at the same time), batch (the most samples of one; 1: requests are not joined), delay (the seconds
+    batches that run at the same time), batch (the most samples of one; 1: requests are not batched), delay (the seconds
     that a request waits for others) and channel, the file descriptor of a socket. inputs: artifact, canaries.
 
     Messages have the form of `worker.frames`. The first one sent is {"ready": true, "batch": the most samples of a
@@ -45,7 +45,7 @@ def serve(job: WorkerJob) -> dict[str, Any]:
     """
     frames, args = Frames(job.args["channel"]), job.args
     session = _open(job)
-    joining, said = None, "requests are not joined"
+    joining, said = None, "a batch has one sample at most"
     if args["batch"] > 1:
         joining, said = _joining(session, job)
     run = sequences.runner(session, Axes.from_json(args["axes"]), keep_states=True)

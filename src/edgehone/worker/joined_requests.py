@@ -81,7 +81,7 @@ def find_joining(
         return None, f"the graph takes batches of exactly {fixed}"
     by_input = {name: axes.of_input(name) for name in canaries[0]}
     if all(axis is None for axis in by_input.values()):
-        return None, "no input has an axis of samples"
+        return None, "the graph has no input that differs from sample to sample"
     doubled = {
         name: array * 2 if array.dtype.kind == "f" and by_input[name] is not None else array
         for name, array in canaries[0].items()
@@ -98,7 +98,7 @@ def find_joining(
         name: _axis([one[name].shape for one in alone], together[name].shape, counts) for name in alone[0]
     }
     if (without := next((name for name, axis in outputs.items() if axis is None), None)) is not None:
-        return None, f"the output {without!r} has no axis of samples"
+        return None, f"the size of no axis of the output {without!r} is the number of samples"
     joining = Joining(by_input, {name: axis for name, axis in outputs.items() if axis is not None})
     found = largest(alone, joining.parted(together, counts))
     if not found.holds:

@@ -19,7 +19,7 @@ SECONDS = 120.0
 
 @dataclass(frozen=True)
 class GraphProof:
-    """How far the outputs of the bundle's canaries are from those of the proven artifact, and how requests are joined.
+    """How far the outputs of the bundle's canaries are from those of the proven artifact, and how requests are batched.
 
     The same runtime with the same settings gives the same outputs, but for the order of sums on another processor.
     """
@@ -66,7 +66,7 @@ class GraphEngine(Supervisor[GraphLink]):
 
     async def _prove(self, process: GraphLink) -> Proof:
         difference = await self._difference(process, len(self._served.canaries), SECONDS)
-        joining = "batches of up to {} samples: {}" if process.batch > 1 else "requests are not joined: {1}"
+        joining = "batches of up to {} samples: {}" if process.batch > 1 else "requests are not batched: {1}"
         return GraphProof(difference, joining.format(process.batch, process.joining))
 
     async def _beat(self, process: GraphLink, proof: Proof) -> None:

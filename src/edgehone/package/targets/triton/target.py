@@ -37,7 +37,7 @@ OPTIONS: Sequence[Option] = (
     Option("instances", "copies of the model, on each GPU if there are several", "1"),
     Option(
         "max_batch_size",
-        "most samples of a batch; 1: requests are not joined (default: the fastest measured, or 8)",
+        "most samples of a batch; 1: requests are not batched (default: the fastest measured, or 8)",
     ),
     Option("queue_delay_us", "microseconds that a request waits for others to join", "500"),
     Option("states", "inputs that get an output's value in the next request of a sequence: INPUT=OUTPUT,…"),
@@ -154,7 +154,7 @@ def _states(given: str | None, inputs: Sequence[Tensor], outputs: Sequence[Tenso
 
 
 def _batch(request: Request, states: Mapping[str, str]) -> tuple[int, str]:
-    """Return the most samples of a batch, 0 if requests are not joined, and a sentence on it."""
+    """Return the most samples of a batch, 0 if requests are not batched, and a sentence on it."""
     bundle = request.bundle
     given = request.options.get("max_batch_size")
     most = (
@@ -163,21 +163,21 @@ def _batch(request: Request, states: Mapping[str, str]) -> tuple[int, str]:
         else int(bundle.manifest.facts.get("best_batch", _DEFAULT_BATCH))
     )
     if most == 1:
-        return 0, "Requests are not joined."
+        return 0, "Requests are not batched."
     if states:
-        return 0, "Requests are not joined: each belongs to a sequence with its own state."
+        return 0, "Requests are not batched: each belongs to a sequence with its own state."
     tensors, axes = graphs.inputs_of(bundle), Axes.from_json(bundle.manifest.axes)
     fixed = fixed_batch(tensors, axes)
     if fixed is not None:
-        return 0, f"Requests are not joined: the graph takes batches of exactly {fixed}."
+        return 0, f"Requests are not batched: the graph takes batches of exactly {fixed}."
     if odd := [one.name for one in tensors if axes.of_input(one.name) != 0]:
         return (
             0,
-            f"Requests are not joined: Triton joins along the first axis, where {', '.join(odd)} has no samples.",
+            f"Requests are not batched: Triton joins along the first axis, where {', '.join(odd)} has no samples.",
         )
     found = graphs.run_on_graph(request, "edgehone.worker.graph_service:joining")
     if found["axes"] is None or any(found["axes"].values()):
-        return 0, f"Requests are not joined: {found['reason']}."
+        return 0, f"Requests are not batched: {found['reason']}."
     return most, f"Up to {most} samples run as one batch: {found['reason']}."
 
 
