@@ -5,20 +5,24 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import edgehone
 from edgehone.bundle.schema import text_of
 from edgehone.bundle.verify import check_runnable
+from edgehone.cli import main
 from edgehone.core.errors import InputError, JobError
 from edgehone.execution.environments import environment
 from edgehone.inference.run_bundle import generate
 from tests.finished import Finished, list_again
+from tests.serve.graphs import null_graph
 
 
 def test_what_cannot_be_asked_of_a_bundle(finished: Finished) -> None:
@@ -135,3 +139,37 @@ def test_json_holds_the_text(finished: Finished) -> None:
         out, said = process.communicate()
     assert process.returncode == 0, said
     assert json.loads(out)["tokens"] == 7
+
+
+@pytest.mark.parametrize(
+    ("value", "code", "said", "hint"),
+    [
+        (668, 2, "asked to refuse", "the inputs are x float32 [batch, 4]"),
+        (667, 1, "asked to fail", "edgehone backends check null"),
+        (666, 1, "", "edgehone backends check null"),
+    ],
+    ids=["refused", "failed", "crashed"],
+)
+def test_a_run_that_fails_suggests_what_to_do_next(
+    value: float,
+    code: int,
+    said: str,
+    hint: str,
+    finished: Finished,
+    spoiled: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """As an id out of the range of an embedding, which the runtime refuses in words of its own."""
+    np.savez(spoiled.parent / "x.npz", x=np.full((3, 4), value, np.float32))
+    words = ["run", str(null_graph(spoiled)), "--input", str(spoiled.parent / "x.npz")]
+    assert main.main([*words, "--output", str(spoiled.parent / "y.npz")]) == code
+    told = capsys.readouterr().err
+    assert said in told and re.search(f"^next: .*{re.escape(hint)}", told, re.MULTILINE)
+
+
+def test_a_job_that_does_not_open_suggests_what_to_do_next(finished: Finished, spoiled: Path) -> None:
+    (spoiled / "artifact" / "likeliest.bin").unlink()
+    list_again(spoiled)
+    with pytest.raises(JobError) as caught:
+        generate(edgehone.read(spoiled), "The", 2, quiet=True)
+    assert caught.value.hint == "edgehone backends check null"

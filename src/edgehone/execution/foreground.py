@@ -23,10 +23,11 @@ from edgehone.execution.store import read_result
 _REFUSALS = {"InputError", "ModelError", "TextError"}
 
 
-def run_foreground(job: Job, *, quiet: bool = False) -> dict[str, Any]:
+def run_foreground(job: Job, *, refused: str | None = None, quiet: bool = False) -> dict[str, Any]:
     """Run a job, show its output as it comes (unless `quiet`), and return the facts.
 
-    Raises InputError if the job refuses its input, JobError with the root cause if the child fails otherwise.
+    Raises InputError if the job refuses its input, with the hint `refused` if it gives none, and JobError with the root
+    cause if the child fails otherwise.
     """
     with tempfile.TemporaryDirectory(prefix="edgehone-") as name:
         folder = Path(name)
@@ -46,7 +47,12 @@ def run_foreground(job: Job, *, quiet: bool = False) -> dict[str, Any]:
             finally:
                 end_tree(child.pid)
                 child.wait()
-            return _facts(folder, log, child)
+            try:
+                return _facts(folder, log, child)
+            except (InputError, JobError) as error:
+                failed = f"edgehone backends check {job.env.name}"
+                error.hint = error.hint or (refused if isinstance(error, InputError) else failed)
+                raise
 
 
 class Dialogue:

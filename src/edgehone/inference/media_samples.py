@@ -53,5 +53,6 @@ def write_arrays(bundle: Bundle, path: Path, output: Path, on_progress: Callable
         threads=1,
         backend=registry.module_name(ENVIRONMENT),
     )
-    names: list[str] = run_foreground(job, quiet=True)["files"]
+    refused = "give pictures or sounds that other programs open, of the kind that the bundle was evaluated on"
+    names: list[str] = run_foreground(job, refused=refused, quiet=True)["files"]
     return names

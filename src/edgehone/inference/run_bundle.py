@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from edgehone.execution.threads import (
     threads_of,
 )
 from edgehone.inference.sampling import SamplingOptions, settings
+from edgehone.model.info import Tensor
 from edgehone.worker.chat_template import read_template
 
 GREEDY_OR_STATED = SamplingOptions()
@@ -75,7 +76,8 @@ def generate(
             )
         inputs["picture"] = Input(picture.resolve(), "")
     job = job_of(bundle, "edgehone.worker.generate:generate", args, inputs, on_progress)
-    return {**run_foreground(job, quiet=quiet), "sampling": drawn}
+    refused = f'edgehone run {bundle.path} --prompt "Once upon a time"'
+    return {**run_foreground(job, refused=refused, quiet=quiet), "sampling": drawn}
 
 
 def infer(
@@ -130,7 +132,19 @@ def _infer(bundle: Bundle, path: Path, output: Path, on_progress: Callable[[str]
     }
     inputs = {"samples": Input(path.resolve(), "")}
     job = job_of(bundle, "edgehone.worker.infer:infer", args, inputs, on_progress)
-    return run_foreground(job, quiet=True)
+    refused = (
+        f"compare types, sizes and values with those of its evaluation; the inputs are {_described(tensors)}"
+    )
+    return run_foreground(job, refused=refused, quiet=True)
+
+
+def _described(tensors: Sequence[Tensor]) -> str:
+    """Return the inputs of a graph in words: name, type and shape."""
+    return ", ".join(
+        f"{one.name} {one.dtype}"
+        + (f" [{', '.join(str(size or '?') for size in one.shape)}]" if one.ranked else "")
+        for one in tensors
+    )
 
 
 def check_language(bundle: Bundle, max_tokens: int) -> None:

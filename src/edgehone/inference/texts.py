@@ -99,4 +99,4 @@ def _answer(
         {**tokenizer_input(bundle), **inputs},
         on_progress,
     )
-    return run_foreground(job, quiet=quiet)
+    return run_foreground(job, refused=f"edgehone run {bundle.path} --help", quiet=quiet)
