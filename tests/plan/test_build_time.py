@@ -15,7 +15,7 @@ from edgehone.core.figure import Figure
 from edgehone.model.info import LargeTensor, ModelInfo
 from edgehone.model.inspect import inspect
 from edgehone.plan import build_time, roofline_data
-from edgehone.plan.build_time import Build
+from edgehone.plan.build_time import Build, BuildTime
 
 PLAIN = Recipe("llamacpp", "Q4_0", {"type": "Q4_0"}, bits=4.5)
 HERE = build_time.Processors(Figure(100.0, unit="GFLOP/s"), threads=2)
@@ -157,13 +157,37 @@ def test_a_recipe_is_charged_for_what_its_build_does(demo_model: Path, name: str
             counted["sensitivity"] = any("sensitivity" in one.reads for one in steps)
             assert recipe.operations.keys() == {part for part, done in counted.items() if done}, recipe.key
             # What several recipes share is charged once in a run (`run_cost`).
-            assert found.shared.keys() == {*recipe.operations, *(["conversion"] if converted else [])} - {
-                "gptq"
-            }
+            other = {one for one in found.shared if not one.startswith(build_time.QUANTIZATION)}
+            assert other == {*recipe.operations, *(["conversion"] if converted else [])} - {"gptq"}
         if name == "llamacpp" or not recipe.calibrated:
-            own = (found.whole.value or 0.0) - sum(one.value or 0.0 for one in found.shared.values())
             works = bool(calls & {"quantize", "compress"})
-            assert works == (own > 1e-6) or name == "olive", recipe.key
+            assert works == bool(charged(found)) or name == "olive", recipe.key
+
+
+def charged(found: BuildTime) -> set[str]:
+    """The quantizations that a build is charged for."""
+    return {name for name in found.shared if name.startswith(build_time.QUANTIZATION)}
+
+
+@pytest.mark.parametrize("name", ["llamacpp", "openvino", "mlx"])
+@pytest.mark.parametrize("kind", range(3))
+def test_equal_quantizations_have_one_name_and_others_do_not(demo_model: Path, name: str, kind: int) -> None:
+    """As equal steps are built once: the plain file of a GPTQ recipe and of its plain recipe, a model and its draft."""
+    backend, model = registry.load(name), list(models(demo_model))[kind]
+    made = list(backend.recipes(model)) if backend.supports(model).ok else []
+    named: dict[str, str] = {}
+    for recipe in made:
+        calls = ("quantize", "compress")
+        steps = {repr(one) for one in steps_of(backend.steps(recipe)) if one.call.partition(":")[2] in calls}
+        names = build_time.quantized(recipe)
+        assert len(names) == len(steps) == (0 if recipe.exact else 2 if "draft" in recipe.build else 1)
+        for one in steps & named.keys():
+            assert named[one] in names, recipe.key
+        known = {named[one] for one in steps & named.keys()}
+        assert not {*names} & {*named.values()} - known, recipe.key
+        named |= dict(zip(sorted(steps - named.keys()), sorted({*names} - known), strict=True))
+    if (name, kind) == ("llamacpp", 0):
+        assert len(named) < sum(len(build_time.quantized(one)) for one in made)
 
 
 def test_an_importance_matrix_reads_as_much_of_the_text_at_any_size_but_more_for_experts(

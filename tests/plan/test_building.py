@@ -49,3 +49,21 @@ def test_a_gguf_file_is_not_copied(demo_model: Path) -> None:
     assert 4.5e9 < quantized < 7e9
     split = replace(file, files=("a-00001-of-00002.gguf", "a-00002-of-00002.gguf"))
     assert building.resources(split, [made["as-is"], made["Q4_0"]]).disk == quantized + size
+
+
+def test_a_file_that_only_gptq_starts_from_takes_disk_once(demo_model: Path) -> None:
+    model = sized(demo_model, 10**9)
+    plain = Recipe("llamacpp", "Q4_0", {"type": "Q4_0"}, bits=4.5)
+    refined = Recipe("llamacpp", "Q4_0+gptq", {"type": "Q4_0", "gptq": True}, bits=4.5, calibrated=True)
+
+    def disk(*recipes: Recipe) -> int:
+        return building.resources(model, recipes).disk - building.resources(model, []).disk
+
+    converted = 2 * 10**9
+    artifact = disk(plain) - converted
+    assert artifact > 0
+    assert disk(plain, refined) == disk(refined, plain) == converted + 2 * artifact
+    assert disk(refined) == converted + 2 * artifact
+    # OpenVINO's GPTQ rounds from the floats.
+    own = Recipe("openvino", "int4+gptq", {"mode": "int4_sym", "gptq": True}, bits=4.5, calibrated=True)
+    assert disk(own) == disk(replace(own, build={"mode": "int4_sym"}))

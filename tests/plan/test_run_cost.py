@@ -13,7 +13,8 @@ from edgehone.backends.base import Recipe
 from edgehone.core.figure import Figure
 from edgehone.model.info import ModelInfo
 from edgehone.model.inspect import inspect
-from edgehone.plan import building
+from edgehone.plan import build_time, building
+from edgehone.plan.build_time import Processors
 from edgehone.plan.expect import Expected
 from edgehone.plan.run_cost import Costs, Measuring, RunLimits, fit, minutes, promised
 
@@ -99,6 +100,33 @@ def test_what_recipes_share_is_built_once(demo_model: Path) -> None:
     found = fit(model, [EXACT, *weighted[:2]], [], "quick", RunLimits(seconds=limit))
     added = (model.of([EXACT, *weighted[:2]]).seconds.value or 0) - limit + 1
     assert f"it would take {added / 60:.1f} minutes" in found.left_out["llamacpp/b"]
+
+
+def test_a_plain_file_and_its_gptq_recipe_are_quantized_once(demo_model: Path) -> None:
+    model, here = billion(demo_model), Processors(COMPUTE, 2)
+    plain = Recipe("llamacpp", "Q4_0", {"type": "Q4_0"}, bits=4.5)
+    refined = replace(
+        plain,
+        name="Q4_0+gptq",
+        build={**plain.build, "gptq": True},
+        operations={"gptq": 1e13},
+        calibrated=True,
+    )
+    drafted = replace(plain, name="drafted", build={"type": "Q8_0", "draft": plain.build})
+
+    def builds(*recipes: Recipe) -> float:
+        built = [build_time.predict(one, model, here, []) for one in recipes]
+        made = [
+            replace(expected(one.name), recipe=one, build=time.whole, shared=time.shared)
+            for one, time in zip(recipes, built, strict=True)
+        ]
+        return costs(model).of(made).stages["builds"].value or 0.0
+
+    known = build_time.predict(plain, model, here, [])
+    quantized = next(one.value or 0.0 for name, one in known.shared.items() if name != "conversion")
+    conversion = known.shared["conversion"].value or 0.0
+    for other in (refined, drafted):
+        assert builds(plain, other) == pytest.approx(builds(plain) + builds(other) - conversion - quantized)
 
 
 def test_a_score_computes_the_output_layer_for_every_token(demo_model: Path) -> None:

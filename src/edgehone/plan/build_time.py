@@ -7,6 +7,7 @@ corrected by the builds that this machine has timed; builds without constants ar
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,8 +20,10 @@ from edgehone.model.info import ModelInfo
 from edgehone.plan import roofline_data
 
 CONVERSION = "conversion"
-# Parts of a build that other recipes of its backend share: they run once in a run.
+# Parts of a build that other recipes of its backend share: they run once in a run. So do equal quantizations, from
+# which GPTQ and drafts start; their names begin with QUANTIZATION.
 SHARED = (CONVERSION, "imatrix", "sensitivity")
+QUANTIZATION = "quantization"
 _KEPT = ("F32", "I32")
 
 
@@ -49,7 +52,7 @@ class Processors:
 
 @dataclass(frozen=True)
 class BuildTime:
-    """The predicted seconds of a build: `whole`, and its parts that other recipes share, by their names (`SHARED`)."""
+    """The predicted seconds of a build: `whole`, and its parts that others may share (`SHARED`, `quantized`)."""
 
     whole: Figure
     shared: Mapping[str, Figure] = field(default_factory=dict)
@@ -70,23 +73,23 @@ def predict(recipe: Recipe, model: ModelInfo, here: Processors, history: Sequenc
 
     table = roofline_data.table()["building"]
     conversion = _conversion(recipe.backend, model.parameters) if converts(recipe.build) else 0.0
-    rest = _quantization(recipe, model, here.threads)
+    plain = {CONVERSION: conversion, **_quantization(recipe, model, here.threads)}
     if recipe.operations:
         # The arithmetic of an earlier calibrated build is not known here, so those correct plain builds only.
         assert here.rate.value is not None
         rate = table["share"][recipe.backend] * here.rate.value * 1e9
         start = table["start"]
         parts = {name: count / rate + start.get(name, 0.0) for name, count in recipe.operations.items()}
-        return _of_parts(rest, {CONVERSION: conversion, **parts}, table["work_error"])
+        return _of_parts({**plain, **parts}, table["work_error"])
     ratios = [
         math.log(one.seconds / predicted) for one in alike if (predicted := _of_timed(one, here.threads)) > 0
     ]
     if not ratios:
-        return _of_parts(rest, {CONVERSION: conversion}, table["error"])
+        return _of_parts(plain, table["error"])
     mean = sum(ratios) / len(ratios)
     deviation = max(abs(ratio - mean) for ratio in ratios)
     error = max(table["history_error"], math.exp(deviation))
-    return _of_parts(rest * math.exp(mean), {CONVERSION: conversion * math.exp(mean)}, error)
+    return _of_parts({name: each * math.exp(mean) for name, each in plain.items()}, error)
 
 
 def converts(build: Mapping[str, Any]) -> bool:
@@ -104,11 +107,27 @@ def rounded_to(build: Mapping[str, Any]) -> str | None:
     return f"{kind}+imatrix" if kind and build.get("imatrix") else kind
 
 
-def _of_parts(own: float, parts: Mapping[str, float], error: float) -> BuildTime:
+def quantized(recipe: Recipe) -> dict[str, Mapping[str, Any]]:
+    """Return what a recipe quantizes, its model and a draft if it has one, by names that equal quantizations share."""
+    builds = [recipe.build, recipe.build["draft"]] if "draft" in recipe.build else [recipe.build]
+    afterwards = roofline_data.table()["building"]["afterwards"].get(recipe.backend, ())
+    plain = [{key: value for key, value in one.items() if key not in afterwards} for one in builds]
+    return {f"{QUANTIZATION} {json.dumps(one, sort_keys=True)}": one for one in plain if not recipe.exact}
+
+
+def is_quantized_only(recipe: Recipe) -> bool:
+    """Return whether nothing is made of the quantized file afterwards: it is the artifact."""
+    afterwards = roofline_data.table()["building"]["afterwards"].get(recipe.backend, ())
+    return not any(recipe.build.get(name) for name in afterwards)
+
+
+def _of_parts(parts: Mapping[str, float], error: float) -> BuildTime:
     shared = {
-        name: Figure.prediction(each, error, "s") for name, each in parts.items() if each and name in SHARED
+        name: Figure.prediction(each, error, "s")
+        for name, each in parts.items()
+        if each and (name in SHARED or name.startswith(QUANTIZATION))
     }
-    return BuildTime(Figure.prediction(own + sum(parts.values()), error, "s"), shared)
+    return BuildTime(Figure.prediction(sum(parts.values()), error, "s"), shared)
 
 
 def _is_known(recipe: Recipe, rate: Figure) -> bool:
@@ -124,19 +143,17 @@ def _conversion(backend: str, parameters: int) -> float:
     return float(fixed + per_billion * parameters / 1e9)
 
 
-def _quantization(recipe: Recipe, model: ModelInfo, threads: int) -> float:
-    """Return the seconds of all that a recipe quantizes: its model, and its draft if it has one."""
+def _quantization(recipe: Recipe, model: ModelInfo, threads: int) -> dict[str, float]:
+    """Return the seconds of each file that a recipe quantizes, or joins, by their names."""
     if recipe.exact:
         # The files of a split original are joined.
         joined = not converts(recipe.build) and len(model.files) > 1
-        return _rewriting(recipe.backend, model.parameters) if joined else 0.0
-    builds = [recipe.build, recipe.build["draft"]] if "draft" in recipe.build else [recipe.build]
-    rounding = sum(
-        _rounding(recipe.backend, kind, weights, threads)
-        for build in builds
-        for kind, weights in _rounded(build, model)
-    )
-    return len(builds) * _rewriting(recipe.backend, model.parameters) + rounding
+        return {"join": _rewriting(recipe.backend, model.parameters)} if joined else {}
+    return {
+        name: _rewriting(recipe.backend, model.parameters)
+        + sum(_rounding(recipe.backend, kind, weights, threads) for kind, weights in _rounded(build, model))
+        for name, build in quantized(recipe).items()
+    }
 
 
 def _rounded(build: Mapping[str, Any], model: ModelInfo) -> Iterator[tuple[str | None, int]]:

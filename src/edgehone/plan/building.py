@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from edgehone.backends.base import Recipe
 from edgehone.model.info import ModelInfo
 from edgehone.plan import roofline, roofline_data
-from edgehone.plan.build_time import converts
+from edgehone.plan.build_time import converts, is_quantized_only, quantized
 
 # Most builds at a time, and the least bytes that a model counts for: a framework takes as much without one.
 _AT_ONCE = 4
@@ -52,11 +52,14 @@ class Resources:
 def resources(model: ModelInfo, recipes: Sequence[Recipe]) -> Resources:
     """Estimate what building the recipes takes.
 
-    Memory: that of the build that takes most. Disk: for each backend a 16-bit copy of the original, and every artifact.
-    A GGUF file is not copied: it is linked, or joined from the files of a split one.
+    Memory: that of the build that takes most. Disk: for each backend a 16-bit copy of the original, every artifact, and
+    every quantized file that only GPTQ or a draft starts from, once. A GGUF file is not copied: it is linked, or joined
+    from the files of a split one.
     """
     parameters = model.parameters or 0
     disk: dict[str, int] = {}
+    # What is quantized without anything done to it afterwards is the artifact itself.
+    known = {(one.backend, name) for one in recipes for name in quantized(one) if is_quantized_only(one)}
     for recipe in recipes:
         size = roofline.predicted_bytes(recipe, model)
         converted = converts(recipe.build)
@@ -64,6 +67,11 @@ def resources(model: ModelInfo, recipes: Sequence[Recipe]) -> Resources:
         disk.setdefault(recipe.backend, 2 * parameters if converted else joined)
         if converted or not recipe.exact:
             disk[recipe.backend] += int(size.high or 2 * parameters)
+        before = [(recipe.backend, name) for name in quantized(recipe)]
+        # Of a model and its draft each counts as one half.
+        share = sum(one not in known for one in before) / max(len(before), 1)
+        disk[recipe.backend] += int(share * (size.high or 2 * parameters))
+        known.update(before)
     most = max((memory(recipe, model) for recipe in recipes), default=0)
     return Resources(most, sum(disk.values()), disk)
 
