@@ -210,7 +210,7 @@ def decoded(job: WorkerJob) -> dict[str, Any]:
 
     import numpy as np
 
-    from edgehone.backends.llamacpp import codes
+    from edgehone.backends.llamacpp import codes, lookup, scales
 
     sys.path.insert(0, str(toolchain_of(job).convert().parent / "gguf-py"))
     import gguf as library
@@ -224,6 +224,14 @@ def decoded(job: WorkerJob) -> dict[str, Any]:
         expected = library.dequantize(raw, library.GGMLQuantizationType[kind]).reshape(64, weights)
         grid = codes.grid(kind, raw.reshape(-1), 64)
         own = codes.codes(kind, raw.reshape(-1), 64) * grid.scale - grid.zero
+        found[kind] = float(np.abs(own - expected).max())
+    for kind, table in lookup.TABLES.items():
+        raw = np.random.default_rng(0).integers(0, 256, (64, table.size), dtype=np.uint8)
+        raw[:, :2] = half
+        expected = library.dequantize(raw, library.GGMLQuantizationType[kind]).reshape(64, table.block)
+        read = scales.read(kind, raw.reshape(-1), 64)
+        each = np.repeat(read.step, len(read.integers) // len(read.step), 0) * read.integers
+        own = lookup.values(kind, raw.reshape(-1), 64) * np.repeat(each, scales.FORMS[kind].group, 0).T
         found[kind] = float(np.abs(own - expected).max())
     return found
 

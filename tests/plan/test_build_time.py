@@ -10,6 +10,7 @@ import pytest
 
 from edgehone.backends import registry
 from edgehone.backends.base import Recipe, Step
+from edgehone.backends.llamacpp import recipes as llamacpp_recipes
 from edgehone.backends.llamacpp.gptq_work import calibration_operations, calibration_tokens
 from edgehone.core.figure import Figure
 from edgehone.model.info import LargeTensor, ModelInfo
@@ -209,6 +210,27 @@ def test_only_the_tensors_that_are_lowered_are_charged(demo_model: Path) -> None
     one, whole = (seconds(made[name], file, HERE, []).value or 0 for name in ("token_embd-q4_K", "all-4bit"))
     rounding = roofline_data.table()["building"]["rounding"]["llamacpp"]["Q4_K_S"]
     assert whole - one == pytest.approx(rounding * 0.9 / 2)
+
+
+def test_mixes_of_few_bits_take_the_time_of_types_with_tables(demo_model: Path) -> None:
+    model = sized(demo_model, 3 * 10**8)
+    backend = registry.load("llamacpp")
+    slow = roofline_data.table()["building"]["slow_mixes"]["llamacpp"]
+    mixes = {one.build["mix"]["bits"]: one for one in backend.recipes(model) if "mix" in one.build}
+
+    def rounding(bits: float, of: ModelInfo) -> float:
+        plain = replace(mixes[bits], operations={}, calibrated=False)
+        return seconds(plain, of, HERE, []).value or 0.0
+
+    few, many = min(mixes), max(mixes)
+    assert few < slow["below"] < many
+    assert rounding(few, model) > rounding(many, model) + 20
+    large = sized(demo_model, int(slow["most"]) + 1)
+    assert rounding(few, large) == pytest.approx(rounding(many, large))
+    # The limits are those of the types, and GPTQ's arithmetic has the search in the tables.
+    limited = [one for one in llamacpp_recipes.precision_table()["menu"] if "below" in one]
+    assert limited and {(one["below"], one["most"]) for one in limited} == {(slow["below"], slow["most"])}
+    assert mixes[few].operations["gptq"] > mixes[many].operations["gptq"]
 
 
 def test_a_split_file_is_joined(demo_model: Path) -> None:

@@ -151,13 +151,19 @@ def _quantization(recipe: Recipe, model: ModelInfo, threads: int) -> dict[str, f
         return {"join": _rewriting(recipe.backend, model.parameters)} if joined else {}
     return {
         name: _rewriting(recipe.backend, model.parameters)
-        + sum(_rounding(recipe.backend, kind, weights, threads) for kind, weights in _rounded(build, model))
+        + sum(
+            _rounding(recipe.backend, kind, weights, threads)
+            for kind, weights in _rounded(recipe.backend, build, model)
+        )
         for name, build in quantized(recipe).items()
     }
 
 
-def _rounded(build: Mapping[str, Any], model: ModelInfo) -> Iterator[tuple[str | None, int]]:
+def _rounded(backend: str, build: Mapping[str, Any], model: ModelInfo) -> Iterator[tuple[str | None, int]]:
     """Yield the types that a build rounds to, each with the number of weights that it rounds."""
+    if "mix" in build:
+        yield _mixed(backend, build, model), model.parameters
+        return
     if "lower" not in build:
         yield rounded_to(build), model.parameters
         return
@@ -170,6 +176,16 @@ def _rounded(build: Mapping[str, Any], model: ModelInfo) -> Iterator[tuple[str |
     above = sum(count for name, count in matrices.items() if _bits(name) > kind["bits"])
     name = rounded_to({"type": kind["type"].upper(), "imatrix": build.get("imatrix")})
     yield name, above if tensor is None else tensor.elements
+
+
+def _mixed(backend: str, build: Mapping[str, Any], model: ModelInfo) -> str | None:
+    """Return the type whose time stands for an assigned mix. One of few bits has types that take longer."""
+    slow = roofline_data.table()["building"]["slow_mixes"].get(backend)
+    mix = build["mix"]
+    bits = mix["bits"] if "bits" in mix else 8 * mix["bytes"] / max(model.parameters, 1)
+    if slow and bits < slow["below"] and model.parameters <= slow["most"]:
+        return rounded_to({**build, "type": slow["alike"]})
+    return rounded_to(build)
 
 
 def _bits(name: str) -> float:

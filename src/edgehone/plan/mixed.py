@@ -19,18 +19,21 @@ def fit_to_size(model: ModelInfo, recipes: Sequence[Recipe], most_bytes: int | N
     `recipes`: those of one backend. The result is empty without a limit, if the backend has no mixed-precision recipe,
     or if the limit leaves room for 8 bits per weight. The rounding costs are measured once for all sizes.
     """
-    first = next((recipe for recipe in recipes if "mix" in recipe.build), None)
-    if first is None or not most_bytes or not model.parameters:
+    mixes = [recipe for recipe in recipes if "mix" in recipe.build]
+    if not mixes or not most_bytes or not model.parameters:
         return []
-    bits = 8 * most_bytes / model.parameters
+    first, bits = mixes[0], 8 * most_bytes / model.parameters
     if bits >= _ENOUGH_BITS:
         return []
+    # Calibration depends on the bits: the arithmetic is that of the recipe which is nearest in bits.
+    nearest = min(mixes, key=lambda one: abs((one.bits or 0.0) - bits))
     return [
         replace(
             first,
             name=re.sub(r"^mix-[\d.]+", f"mix-{most_bytes / 1e6:g}MB", first.name),
             build={**first.build, "mix": {"bytes": most_bytes}},
             bits=bits,
+            operations=nearest.operations,
             why=f"at most {most_bytes:,} bytes, assigned by the cost of rounding each weight on the calibration text",
         )
     ]

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from edgehone.backends.llamacpp import codes, descent, scales
 from edgehone.backends.llamacpp.codes import LAYOUTS
+from edgehone.backends.llamacpp.lookup import TABLES
 from edgehone.backends.shared import gptq as shared
 from tests.backends.llamacpp.test_gptq import KINDS, block, correlated
 
@@ -26,9 +27,9 @@ def lost(kind: str, raw: Any, weights: Any, factor: shared.Factor) -> Any:
 
 
 def test_every_layout_has_scales() -> None:
-    assert scales.FORMS.keys() == LAYOUTS.keys()
-    with pytest.raises(KeyError, match="IQ4_XS"):
-        scales.read("IQ4_XS", np.zeros(136, np.uint8), 1)
+    assert scales.FORMS.keys() == LAYOUTS.keys() | TABLES.keys()
+    with pytest.raises(KeyError, match="IQ1_S"):
+        scales.read("IQ1_S", np.zeros(50, np.uint8), 1)
 
 
 @settings(max_examples=30, deadline=None)

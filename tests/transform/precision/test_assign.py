@@ -56,6 +56,20 @@ def test_types_are_limited_by_row_length_and_kind_of_weight() -> None:
         assign.assign([odd], MENU[1:3], bits=8)
 
 
+def test_a_type_may_be_only_for_small_budgets_and_models() -> None:
+    slow = replace(MENU[1], type="slow", share=0.5, below=5.0, most=2 * 64 * 256)
+    weights = [weight("a", 0.1), weight("b", 0.1)]
+    chosen = assign.assign(weights, [*MENU, slow], bits=4.6)
+    assert {one.type for one in chosen.options.values()} == {"slow"}
+    assert chosen.kl == pytest.approx(0.1)  # half of what the neutral rounding costs
+    assert assign.assign(weights, [*MENU, slow], size=18_500).options["a"].type == "slow"
+    for budget, count in ((5.0, 2), (4.6, 3)):  # not below its budget, more weights than it is for
+        many = [weight(str(at), 0.1) for at in range(count)]
+        assert "slow" not in {
+            one.type for one in assign.assign(many, [*MENU, slow], bits=budget).options.values()
+        }
+
+
 def test_weights_matched_by_together_get_the_same_type() -> None:
     weights = [
         weight("layers.0.q_proj", 0.5),

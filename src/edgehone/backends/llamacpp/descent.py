@@ -16,8 +16,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from edgehone.backends.llamacpp import lookup
 from edgehone.backends.llamacpp import scales as scales_of
 from edgehone.backends.llamacpp.codes import LAYOUTS, codes, with_codes
+from edgehone.backends.llamacpp.lookup import TABLES, UNIT
+from edgehone.backends.llamacpp.nearest import nearest, nearest_scalars
 from edgehone.backends.llamacpp.scales import FORMS, Form, Scales
 from edgehone.backends.shared.gptq import Factor
 from edgehone.backends.shared.products import add_product, product
@@ -37,22 +40,28 @@ def descend(kind: str, raw: Bytes, weights: Floats, factor: Factor, sweeps: int)
     """Return the bytes of rows after some sweeps over all columns. `weights` [rows, columns] are the unrounded ones."""
     import numpy as np
 
-    rows = len(weights)
     state = _State.of(kind, raw, weights, factor)
-    block = LAYOUTS[kind][1]
+    block = scales_of.block_weights(kind)
     for _ in range(sweeps):
         for start in range(0, weights.shape[1], block):
             for at in range(start, start + block, state.form.group):
                 state.improve_group(at)
             state.improve_block(start, block)
-    new = np.ascontiguousarray(state.codes.T.astype(np.uint8))
-    return scales_of.written(kind, with_codes(kind, raw, new.reshape(rows, -1)), state.scales)
+    if kind in TABLES:
+        better = lookup.with_values(kind, raw, np.ascontiguousarray(state.codes.T.astype(np.int8)))
+    else:
+        better = with_codes(kind, raw, np.ascontiguousarray(state.codes.T.astype(np.uint8)))
+    return scales_of.written(kind, better, state.scales)
 
 
 @dataclass
 class _State:
-    """The codes, the scales, and the moments times the errors, half of the gradient, of which `places` are the rows."""
+    """The codes, the scales, and the moments times the errors, half of the gradient, of which `places` are the rows.
 
+    The codes of lookup types are their values.
+    """
+
+    kind: str
     form: Form
     most: int
     codes: Floats
@@ -68,14 +77,20 @@ class _State:
         import numpy as np
 
         form, rows = FORMS[kind], len(weights)
-        present = np.ascontiguousarray(codes(kind, raw, rows).T, np.float32)
+        read, most = (lookup.values, 0) if kind in TABLES else (codes, LAYOUTS[kind][2])
+        present = np.ascontiguousarray(read(kind, raw, rows).T, np.float32)
         left = np.ascontiguousarray(weights.T, np.float32)
         scales = scales_of.read(kind, raw, rows)
         places = np.argsort(factor.order)
-        state = cls(form, LAYOUTS[kind][2], present, scales, left, factor.damped, places, left)
+        state = cls(kind, form, most, present, scales, left, factor.damped, places, left)
         errors = [state.errors(at, form.group) for at in range(0, len(left), form.group)]
         state.pull = product(factor.damped, np.concatenate(errors)[factor.order])
         return state
+
+    @property
+    def _has_entries(self) -> bool:
+        """Whether several weights share an entry of a table."""
+        return self.kind in TABLES and TABLES[self.kind].width > 1
 
     def scale(self, at: int) -> tuple[Floats, Floats]:
         """Return the scale and the zero of the group that begins at a column, for each row."""
@@ -93,7 +108,7 @@ class _State:
         return found
 
     def improve_group(self, at: int) -> None:
-        """Improve the codes of a group, its integers, and its codes again; then tell all other columns."""
+        """Improve the codes of a group, its integers, and single codes again; then tell all other columns."""
         part = self.places[at : at + self.form.group]
         along = self.moments[:, part]
         own = along[part]
@@ -103,7 +118,8 @@ class _State:
         changed = self.errors(at, self.form.group)
         self._improve_integers(at, own, pull)
         add_product(pull, own, self.errors(at, self.form.group) - changed)
-        self._improve_codes(at, own, pull)
+        if not self._has_entries:  # a search in the table takes longer than it gains before the next sweep
+            self._improve_codes(at, own, pull)
         add_product(self.pull, along, self.errors(at, self.form.group) - before)
 
     def _improve_codes(self, at: int, own: Floats, pull: Floats) -> None:
@@ -112,13 +128,36 @@ class _State:
 
         scale, _ = self.scale(at)
         safe = np.where(scale == 0, np.float32(np.inf), scale)
+        if self._has_entries:
+            self._improve_entries(at, own, pull, safe)
+            return
         for place in range(self.form.group):
             code = self.codes[at + place]
-            best = np.rint(code - pull[place] / own[place, place] / safe)
-            np.clip(best, 0, self.most, out=best)
+            best = code - pull[place] / own[place, place] / safe
+            if self.kind in TABLES:
+                best = nearest_scalars(best)
+            else:
+                np.rint(best, out=best)
+                np.clip(best, 0, self.most, out=best)
             change = (best - code) * scale
             self.codes[at + place] = best
             pull += np.multiply.outer(own[:, place], change)
+
+    def _improve_entries(self, at: int, own: Floats, pull: Floats, scale: Floats) -> None:
+        """Move eight weights at a time to the best entries of the table, where that lowers the error."""
+        import numpy as np
+
+        for place in range(0, self.form.group, UNIT):
+            part = slice(place, place + UNIT)
+            metric = own[part, part]
+            present = self.codes[at + place : at + place + UNIT]
+            targets = present - product(np.linalg.inv(metric), pull[part]) / scale
+            new = nearest(self.kind, targets, metric)
+            change = np.where(np.isfinite(scale), new - present, 0) * np.where(np.isfinite(scale), scale, 0)
+            gain = (change * (product(np.ascontiguousarray(metric), change) + 2 * pull[part])).sum(0)
+            better = gain < 0
+            self.codes[at + place : at + place + UNIT] = np.where(better, new, present)
+            add_product(pull, np.ascontiguousarray(own[:, part]), np.where(better, change, 0))
 
     def _improve_integers(self, at: int, own: Floats, pull: Floats) -> None:
         """Move the integers of a group to the best pair near the best real scale, where that lowers the error."""
@@ -135,7 +174,7 @@ class _State:
         chosen, least = present, np.zeros_like(present)
         chosen_low = lows
         for near in _NEAR:
-            integer = np.clip(np.rint(real + near), self.form.least, self.form.most)
+            integer = self.form.nearest(real + near * self.form.gap)
             moved = (integer - present) * step
             other, moved_low = lows, np.zeros_like(step)
             if low is not None and lows is not None:
@@ -164,7 +203,7 @@ class _State:
         )
         directions = _Directions.of(along, columns[part], self.pull[part], wide_low is not None, wide_low)
         step = self.scales.step[block]
-        new = (step + directions.best_scale()).astype(np.float16).astype(np.float32)
+        new = self.form.to_half(step + directions.best_scale())
         moved, moved_low, new_low = new - step, np.zeros_like(step), None
         if self.scales.low is not None:
             low = self.scales.low[block]

@@ -19,10 +19,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgehone.backends.llamacpp import descent, mixed_precision
+from edgehone.backends.llamacpp import descent, lookup_gptq, mixed_precision
 from edgehone.backends.llamacpp.build import facts
-from edgehone.backends.llamacpp.codes import LAYOUTS, codes, grid, with_codes
+from edgehone.backends.llamacpp.codes import codes, grid, with_codes
 from edgehone.backends.llamacpp.gptq_work import SHARE, SWEEPS, WINDOW, calibration_tokens, is_thorough
+from edgehone.backends.llamacpp.lookup import TABLES, UNIT
+from edgehone.backends.llamacpp.scales import FORMS
 from edgehone.backends.llamacpp.tools import ARTIFACT, toolchain_of
 from edgehone.backends.pytorch import streamed
 from edgehone.backends.sessions import (
@@ -206,21 +208,24 @@ class _Target:
     def refine_group(self, group: Group) -> None:
         """Refine the tensors of the layers that read the same input."""
         cross = group.cross_moments()
-        factor = gptq.factor(group.second_moments())
+        kinds = {
+            tensor.tensor_type.name for name in group.layers if (tensor := self._tensor(name)) is not None
+        }
+        # Weights that are looked up together must be neighbours in the order of rounding.
+        factor = gptq.factor(group.second_moments(), unit=UNIT if kinds & TABLES.keys() else 1)
         moved = None if cross is None else gptq.shift(cross, factor, SHARE)
         for name, module in group.layers.items():
             self.refine(name, module, factor, moved)
 
     def refine(self, name: str, module: Any, factor: Factor, moved: Floats | None = None) -> None:
         """Refine the tensor of a layer, and give the layer (if there is one) the quantized weights."""
-        found = self.name_of(name)
-        tensor = self.tensors.get(f"{found}.weight") if found else None
+        tensor = self._tensor(name)
         width = len(factor.order)
         if tensor is None or len(tensor.shape) != 2 or tensor.shape[0] != width:
             self.unfed += module is not None
             return
         origin, rows = self.source[tensor.name], int(tensor.shape[1])
-        self.refined += tensor.tensor_type.name in LAYOUTS
+        self.refined += tensor.tensor_type.name in FORMS
         places = None if module is None else same_rows(module.weight.numpy(), origin)
         self.unfed += module is not None and places is None
         step = max(1, min(_CHUNK // width, -(-rows // self.threads)))
@@ -233,6 +238,11 @@ class _Target:
 
         each_in_a_thread(refine_part, range(0, rows, step), self.threads)
 
+    def _tensor(self, name: str) -> Any:
+        """Return the file's tensor of a layer by its name in the checkpoint, or None."""
+        found = self.name_of(name)
+        return self.tensors.get(f"{found}.weight") if found else None
+
     def _refine_rows(
         self, tensor: Any, origin: Any, part: slice, factor: Factor, moved: Floats | None
     ) -> Floats:
@@ -242,7 +252,7 @@ class _Target:
 
         kind = tensor.tensor_type.name
         raw = np.array(tensor.data[part])
-        if kind in LAYOUTS:
+        if kind in FORMS:
             weights = gguf.dequantize(np.asarray(origin.data[part]), origin.tensor_type)
             if moved is not None:
                 weights = weights + product(weights, moved)
@@ -285,6 +295,8 @@ def better_codes(kind: str, raw: Any, weights: Floats, factor: Factor) -> Any:
     """
     import numpy as np
 
+    if kind in TABLES:
+        return lookup_gptq.better_values(kind, raw, weights, factor)
     rows = len(weights)
     places = grid(kind, raw, rows)
     scale, zero, left = (_ordered(one, factor) for one in (places.scale, places.zero, weights))

@@ -10,7 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from edgehone.backends.llamacpp import lookup_scales
 from edgehone.backends.llamacpp.codes import LAYOUTS, half, six_bits, sixteen_scales
+from edgehone.backends.llamacpp.lookup import TABLES
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,13 +26,31 @@ if TYPE_CHECKING:
 class Form:
     """The scales of a type: weights of a group, the least and largest integer, and what zeros are.
 
-    `offset`: zero = offset * scale. None: zeros have integers of their own, from 0 to the largest.
+    `offset`: zero = offset * scale. None: zeros have integers of their own, from 0 to the largest. `gap`: the distance
+    of the integers, of which the types of `lookup` have odd ones; `unit` is their step for a float16 step of 1.
     """
 
     group: int
     least: int
     most: int
     offset: int | None = None
+    gap: int = 1
+    unit: float = 1.0
+
+    def nearest(self, integers: Any) -> Any:
+        """Return the nearest integers that the type has."""
+        import numpy as np
+
+        found = np.rint((integers - self.least) / np.float32(self.gap)) * self.gap + self.least
+        return np.clip(found, self.least, self.most)
+
+    def to_half(self, steps: Any) -> Any:
+        """Return the nearest steps that float16 has; infinite ones beyond its range."""
+        import numpy as np
+
+        with np.errstate(over="ignore"):
+            halves = (steps / np.float32(self.unit)).astype(np.float16)
+        return halves.astype(np.float32) * np.float32(self.unit)
 
 
 FORMS = {
@@ -40,7 +60,24 @@ FORMS = {
     "Q4_K": Form(32, 0, 63),
     "Q5_K": Form(32, 0, 63),
     "Q6_K": Form(16, -128, 127, 32),
+    "IQ2_XXS": Form(32, 1, 31, 0, 2, 1 / 8),
+    "IQ2_XS": Form(16, 1, 31, 0, 2, 1 / 8),
+    "IQ2_S": Form(16, 1, 31, 0, 2, 1 / 8),
+    "IQ3_XXS": Form(32, 1, 31, 0, 2, 1 / 4),
+    "IQ3_S": Form(32, 1, 31, 0, 2),
+    "IQ4_XS": Form(32, -32, 31, 0),
+    "IQ4_NL": Form(32, 1, 1, 0),
 }
+
+
+def block_bytes(kind: str) -> int:
+    """Return the bytes of a block."""
+    return TABLES[kind].size if kind in TABLES else LAYOUTS[kind][0]
+
+
+def block_weights(kind: str) -> int:
+    """Return the weights of a block."""
+    return TABLES[kind].block if kind in TABLES else LAYOUTS[kind][1]
 
 
 @dataclass
@@ -57,11 +94,15 @@ def read(kind: str, raw: Bytes, rows: int) -> Scales:
     """Return the scales of a tensor's bytes. Raises KeyError for a type that is not in FORMS."""
     import numpy as np
 
-    blocks = raw.reshape(-1, LAYOUTS[kind][0])
+    blocks = raw.reshape(-1, block_bytes(kind))
 
     def placed(values: Any) -> Floats:
         return np.ascontiguousarray(values.reshape(rows, -1).T, np.float32)
 
+    if kind in TABLES:
+        return Scales(
+            placed(half(blocks[:, :2]) * FORMS[kind].unit), placed(lookup_scales.read(kind, blocks))
+        )
     if kind == "Q4_0":
         step = placed(half(blocks[:, :2]))
         return Scales(step, np.ones_like(step))
@@ -82,8 +123,8 @@ def written(kind: str, raw: Bytes, scales: Scales) -> Bytes:
     """Return the tensor's bytes with other scales and the same codes."""
     import numpy as np
 
-    blocks = raw.reshape(-1, LAYOUTS[kind][0]).copy()
-    groups = LAYOUTS[kind][1] // FORMS[kind].group
+    blocks = raw.reshape(-1, block_bytes(kind)).copy()
+    groups = block_weights(kind) // FORMS[kind].group
 
     def integers(values: Floats, offset: int = 0) -> Any:
         return (values.T.reshape(-1, groups) + offset).astype(np.int16)
@@ -91,7 +132,10 @@ def written(kind: str, raw: Bytes, scales: Scales) -> Bytes:
     def halves(values: Floats) -> Bytes:
         return np.ascontiguousarray(values.T.reshape(-1, 1), "<f2").view(np.uint8)
 
-    if kind == "Q4_0":
+    if kind in TABLES:
+        blocks[:, :2] = halves(scales.step / np.float32(FORMS[kind].unit))
+        lookup_scales.write(kind, blocks, integers(scales.integers))
+    elif kind == "Q4_0":
         blocks[:, :2] = halves(scales.step)
     elif kind == "Q3_K":
         blocks[:, 108:] = halves(scales.step)

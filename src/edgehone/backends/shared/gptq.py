@@ -57,17 +57,18 @@ class Factor:
     own: Floats
 
 
-def factor(moments: Floats, sort: bool = True) -> Factor:
+def factor(moments: Floats, sort: bool = True, unit: int = 1) -> Factor:
     """Return the factor of second moments [columns, columns]. The argument is not changed.
 
-    `sort`: the most important inputs first, whose errors are then compensated in the less important ones. Inputs that
-    are never used get a moment of the damping alone. If the moments are not positive definite in float32, the damping
-    is increased tenfold until they are.
+    `sort`: the most important inputs first, whose errors are then compensated in the less important ones; every `unit`
+    of inputs stays together. Inputs that are never used get a moment of the damping alone. If the moments are not
+    positive definite in float32, the damping is increased tenfold until they are.
     """
     import numpy as np
 
     diagonal = np.diag(moments)
-    order = np.argsort(-diagonal) if sort else np.arange(len(moments))
+    units = np.arange(len(moments)).reshape(-1, unit)
+    order = units[np.argsort(-diagonal.reshape(-1, unit).sum(1))].reshape(-1) if sort else units.reshape(-1)
     damped = moments[np.ix_(order, order)] if sort else moments.copy()
     damping = float(DAMPING * diagonal.mean()) or 1.0
     while True:
@@ -136,6 +137,32 @@ def round_columns(
 
     _halved(left, upper, 0, len(left), columns, span)
     return codes, np.einsum("ij,ij->j", left, left)
+
+
+def round_units(
+    left: Floats, upper: Floats, unit: int, nearest: Callable[[int, Floats, Floats], Floats]
+) -> tuple[Floats, Floats]:
+    """Round `unit` columns at a time; return their values, and the squared output error of each row.
+
+    `left` is overwritten. `nearest(at, weights, metric)` returns the values for the columns from `at` on, given the
+    weights [unit, rows] with all compensations so far and the metric [unit, unit] of their errors: what they cost
+    after the best compensation in the columns that follow (block LDL of QuIP#, arXiv:2402.04396).
+    """
+    import numpy as np
+
+    values = np.empty_like(left)
+
+    def leaf(low: int, high: int) -> None:
+        for at in range(low, high, unit):
+            part = slice(at, at + unit)
+            inverse = np.linalg.inv(upper[part, part])
+            values[part] = nearest(at, left[part], inverse @ inverse.T)
+            left[part] = product(np.ascontiguousarray(inverse.T), left[part] - values[part])
+            if at + unit < high:
+                add_product(left[at + unit : high], upper[part, at + unit : high].T, left[part], -1.0)
+
+    _halved(left, upper, 0, len(left), _LEAF, leaf)
+    return values, np.einsum("ij,ij->j", left, left)
 
 
 def _halved(

@@ -9,6 +9,7 @@ anchor, times the ratio of the squared errors: KL divergence is quadratic in a s
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -55,7 +56,8 @@ class Option:
     """A precision in a framework's menu: its `type`, treated as rounding to `bits` in groups of `group`.
 
     `weighs` is the bits per weight including scales; `block` must divide the length of a row; `kinds` lists the
-    kinds of weights that may have this type (all if empty).
+    kinds of weights that may have this type (all if empty). The cost is that of the neutral rounding times `share`.
+    `below` and `most`: the type is only for budgets of fewer bits per weight, and models of at most so many weights.
     """
 
     type: str
@@ -64,6 +66,9 @@ class Option:
     weighs: float
     block: int = 1
     kinds: tuple[str, ...] = ()
+    share: float = 1.0
+    below: float = math.inf
+    most: float = math.inf
 
     def fits(self, weight: Weight) -> bool:
         """Return True if a weight can have this type."""
@@ -79,7 +84,7 @@ class Option:
         """Return the predicted divergence that rounding a weight adds, in nats per token."""
         if self.bits >= FLOAT_BITS:
             return 0.0
-        return weight.kl * weight.errors[error_key(self.bits, self.group)]
+        return weight.kl * weight.errors[error_key(self.bits, self.group)] * self.share
 
 
 @dataclass(frozen=True)
@@ -137,6 +142,9 @@ def assign(
     whose names differ only in what it matches get the same option, as runtimes that fuse them require. Raises
     InputError if no option fits a weight, or the budget is too small.
     """
+    count = sum(weight.count for weight in weights)
+    budget = size if size is not None else int(count * (bits or 0) / 8)
+    options = [one for one in options if 8 * budget < one.below * count and count <= one.most]
     groups: dict[str, list[Weight]] = {}
     for weight in weights:
         groups.setdefault(re.sub(together, "*", weight.name) if together else weight.name, []).append(weight)
@@ -149,8 +157,6 @@ def assign(
                 hint="choose another backend with --backends",
             )
         fitting.append(allowed)
-    count = sum(weight.count for weight in weights)
-    budget = size if size is not None else int(count * (bits or 0) / 8)
     solution = solve(
         [
             [(sum(map(option.size, members)), sum(map(option.cost, members))) for option in allowed]
