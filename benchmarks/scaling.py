@@ -220,6 +220,8 @@ class Peak:
         for one in family:
             call = _call_of(one)
             by_job[call] = by_job.get(call, 0) + _unfreeable(one.pid)
+            if not call:  # it has ended, and its seconds are known by its name before
+                continue
             with contextlib.suppress(psutil.Error):
                 times = one.cpu_times()
                 self._seconds[call, one.pid] = times.user + times.system
