@@ -46,9 +46,10 @@ class Manifest:
     Those of a graph are arrays in that folder. `embedding` says how an encoder makes a vector of a text, or why it is
     not known (`model.embedding`), `decoding` how an encoder-decoder generates (`model.encoder_decoder`). `batch` and
     `inputs` describe what a graph takes, `axes` where its samples are, `preprocessing` how the evaluation made arrays
-    of `images` (`inputs.preprocessing`) or `audio` (`inputs.sound`), None if it had arrays or texts. `target` is the
-    device that the bundle was optimized for, None for `device`, on which it was built. `versions` maps a backend to
-    the versions of its packages, `files` a path to its SHA-256. `digest` is that of the manifest itself (`digest_of`).
+    of `images` (`inputs.preprocessing`) or `audio` (`inputs.sound`), None if it had arrays or texts, `proven` the sizes
+    and values of the inputs that a graph was evaluated with (`inputs.proven`). `target` is the device that the bundle
+    was optimized for, None for `device`, on which it was built. `versions` maps a backend to the versions of its
+    packages, `files` a path to its SHA-256. `digest` is that of the manifest itself (`digest_of`).
     """
 
     schema: Literal[1] = SCHEMA
@@ -69,6 +70,7 @@ class Manifest:
     inputs: tuple[Mapping[str, Any], ...] = field(default=(), metadata=OPTIONAL)
     axes: Mapping[str, Any] = field(default_factory=dict, metadata=OPTIONAL)
     preprocessing: Mapping[str, Any] | None = field(default=None, metadata=OPTIONAL)
+    proven: Mapping[str, Any] = field(default_factory=dict, metadata=OPTIONAL)
     versions: Mapping[str, Any]
     device: Mapping[str, Any]
     target: Mapping[str, Any] | None = field(default=None, metadata=OPTIONAL)

@@ -287,6 +287,7 @@ def _limits(settings: Settings) -> Limits:
         settings.request_seconds,
         settings.max_batch,
         settings.batch_delay / 1000,
+        times=settings.largest_input,
     )
 
 

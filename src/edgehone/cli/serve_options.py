@@ -7,8 +7,8 @@ import argparse
 # The options that a file of settings may contain too.
 SETTINGS = (
     "host", "port", "grpc_port", "api_key_file", "admin_key_file", "tls_cert", "tls_key", "verify_key", "revoked",
-    "parallel", "max_queue", "max_batch", "batch_delay", "request_seconds", "unload_after", "state", "otlp",
-    "keep_samples", "samples_key_file",
+    "parallel", "max_queue", "max_batch", "batch_delay", "largest_input", "request_seconds", "unload_after", "state",
+    "otlp",    "keep_samples", "samples_key_file",
 )  # fmt: skip
 
 
@@ -86,6 +86,12 @@ def _add_capacity(group: argparse._ArgumentGroup) -> None:
         type=float,
         metavar="MS",
         help="milliseconds that a request to a graph waits for others to join it (default: 0: for none)",
+    )
+    group.add_argument(
+        "--largest-input",
+        type=float,
+        metavar="TIMES",
+        help="how many times as large as in its evaluation an input of a graph may be (default: 4)",
     )
     group.add_argument(
         "--request-seconds",

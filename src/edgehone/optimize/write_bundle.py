@@ -82,6 +82,7 @@ def _manifest(decision: Decision, ctx: RunContext, original: Original, chosen: T
         inputs=tuple(ctx.model.to_json()["inputs"]),
         axes=original.facts.get("axes", {}),
         preprocessing=original.facts.get("preprocessing"),
+        proven=original.facts.get("proven", {}),
         device=ctx.device.to_json(),
         target=ctx.prediction_target.to_json() if ctx.prediction_target else None,
         model={

@@ -41,7 +41,8 @@ class Limits:
 
     `context` is the most tokens that a prompt and its answer may have (None: as many as the model takes). `settings`
     are runtime settings in the place of those of the bundle's recipe (`serve.runtime`). With `keep` it stays loaded,
-    however long no request comes.
+    however long no request comes. The inputs of a graph may be up to `times` as large as in its evaluation
+    (`inputs.proven`).
     """
 
     places: int = 8
@@ -52,6 +53,7 @@ class Limits:
     context: int | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     keep: bool = False
+    times: float = 4.0
 
     def queue(self, places: int) -> int:
         """Return how many requests may wait: if not stated, a quarter of those that are answered at once.

@@ -30,7 +30,7 @@ _PATHS = ("api_key_file", "admin_key_file", "tls_cert", "tls_key", "verify_key",
 # The smallest and largest value of each number.
 _LIMITS: Mapping[str, tuple[float, float]] = {
     "port": (0, 65535), "grpc_port": (0, 65535), "parallel": (1, 1024), "max_queue": (0, 100_000),
-    "max_batch": (1, 65_536), "batch_delay": (0, 1000),
+    "max_batch": (1, 65_536), "batch_delay": (0, 1000), "largest_input": (1, 1e6),
     "request_seconds": (1, 86_400),
     "unload_after": (1, 31_536_000),
     # A pair of tenant and route has up to 6 lines of /metrics, of which 1,000 take about 5 ms to write.
@@ -52,7 +52,8 @@ class BundleSettings(msgspec.Struct, forbid_unknown_fields=True):
 class Settings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """The settings of a server. `bundles` are named as clients ask for them.
 
-    Times are in seconds, but `batch_delay` in milliseconds. `most_callers` is the number of pairs of tenant and route
+    Times are in seconds, but `batch_delay` in milliseconds. `largest_input` is how many times as large as in its
+    evaluation an input of a graph may be. `most_callers` is the number of pairs of tenant and route
     that are told apart; of one in `confidence_every` answers of language models the confidence is measured (0: none).
     The first `drift_requests` requests become the reference of drift detection. The probability that it ever raises a
     false alarm is at most `drift_alpha`. `keep_samples` requests of each bundle are kept, encrypted (None: none).
@@ -71,6 +72,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     max_queue: int | None = None
     max_batch: int | None = None
     batch_delay: float = 0.0
+    largest_input: float = 4.0
     request_seconds: float = 600.0
     unload_after: float | None = None
     state: str | None = None

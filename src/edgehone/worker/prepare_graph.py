@@ -19,7 +19,7 @@ from edgehone.backends.capabilities import (
 )
 from edgehone.backends.sessions import WorkerJob
 from edgehone.core.errors import InputError, ModelError
-from edgehone.inputs import coco, sample_arrays, sample_files, samples
+from edgehone.inputs import coco, proven, sample_arrays, sample_files, samples
 from edgehone.inputs.axes import Axes
 from edgehone.inputs.batches import LENGTHS, Batches, stretched
 from edgehone.model.encoder_decoder import SPEECH, TASKS, decoding
@@ -58,8 +58,9 @@ def prepare(job: WorkerJob) -> dict[str, Any]:
     The folder tokenizer gets the tokenizer of an encoder, if the library tokenizers gives the same ids by it.
 
     Returns texts (the digests), portable (whether there is one), decoding (`Decoding.to_json`, None for other models
-    than encoder-decoders), samples and calibration (numbers), labelled, form (the kind of samples), and pairs (whether
-    two samples share a label). Raises InputError for samples that cannot be used.
+    than encoder-decoders), samples and calibration (numbers), labelled, form (the kind of samples), pairs (whether two
+    samples share a label), and proven (`inputs.proven.ranges` of the evaluation samples). Raises InputError for samples
+    that cannot be used.
     """
     import numpy as np
 
@@ -84,6 +85,10 @@ def prepare(job: WorkerJob) -> dict[str, Any]:
         labels = arrays.get(sample_arrays.LABELS)
         rows = {one: array for one, array in arrays.items() if one != sample_arrays.LABELS}
         Batches(rows, labels, whole, axes).write(job.out / name)
+    inputs = [samples.tensor(one) for one in job.args["inputs"]]
+    measured = {
+        name: array for name, array in evaluation.items() if name not in (sample_arrays.LABELS, LENGTHS)
+    }
     return {
         "texts": job.args["digests"],
         "portable": job.args["task"] in ("feature-extraction", *TASKS) and _carried_tokenizer(job),
@@ -93,6 +98,7 @@ def prepare(job: WorkerJob) -> dict[str, Any]:
         "labelled": sample_arrays.LABELS in evaluation,
         "form": samples.kind_of(job.inputs["evaluation"]),
         "pairs": _pairs(evaluation),
+        "proven": proven.ranges(Batches(measured, None, shared, axes), inputs),
     }
 
 

@@ -19,8 +19,8 @@ from edgehone.evaluation import agreement, by_library, collapse, metrics, output
 from edgehone.evaluation.quality import ParityCheck
 from edgehone.execution.job import Input
 from edgehone.execution.store import JobResult
-from edgehone.inputs import axes, samples, texts
-from edgehone.inputs.output_sizes import aligned
+from edgehone.inputs import axes, proven, samples, texts
+from edgehone.inputs.output_sizes import aligned, sized_output
 from edgehone.inputs.workload import Workload
 from edgehone.model import digest
 from edgehone.model.encoder_decoder import SPEECH, TASKS
@@ -228,7 +228,16 @@ def _facts(ctx: RunContext, prepared: JobResult, outputs: JobResult) -> dict[str
         "axes": {**known_axes.to_json(), "told": [*ctx.axes], "told_states": [*ctx.states]},
         "by_library": by_library,
         "preprocessing": _preprocessing(ctx, prepared.facts["form"]),
+        "proven": _proven(ctx, prepared, unequal=any(sized_output(name) for name in stored)),
     }
+
+
+def _proven(ctx: RunContext, prepared: JobResult, unequal: bool) -> dict[str, Any]:
+    """Return the sizes of the samples, and the values of small inputs if a size of the outputs may depend on them."""
+    known: dict[str, Any] = prepared.facts["proven"]
+    model = ctx.model
+    depends = unequal or proven.size_depends(model.inputs, model.outputs, layout.of(ctx).outputs)
+    return known if depends else {**known, "values": {}}
 
 
 def _preprocessing(ctx: RunContext, form: str) -> dict[str, Any] | None:

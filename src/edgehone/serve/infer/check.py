@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from edgehone.inputs import proven
 from edgehone.inputs.axes import Axes
 from edgehone.model import info
 from edgehone.serve.http import Refused
@@ -29,6 +30,19 @@ def check_inputs(tensors: Sequence[Tensor], served: ServedGraph) -> None:
         raise Refused(400, f"the input {twice[0]!r} is given twice")
     _check_equal_sizes(tensors, served.inputs)
     _check_counts(tensors, served.axes)
+    _check_sizes(tensors, served)
+    check_values(tensors, served)
+
+
+def check_values(tensors: Sequence[Tensor], served: ServedGraph) -> None:
+    """Raise Refused for numbers on which the size of the outputs depends, far beyond those of the evaluation."""
+    known = served.bundle.manifest.proven
+    for one in tensors if known.get("values") else ():
+        if one.name in known["values"]:
+            axis = served.axes.of_input(one.name)
+            why = proven.beyond_values(known, one.name, one.array, axis, served.limits.times)
+            if why is not None:
+                raise Refused(400, why)
 
 
 def port_of(name: str, served: ServedGraph) -> info.Tensor:
@@ -91,6 +105,17 @@ def _check_counts(tensors: Sequence[Tensor], axes: Axes) -> None:
     if len(set(counts.values())) > 1:
         told = ", ".join(f"{name}: {count}" for name, count in counts.items())
         raise Refused(400, f"the inputs have different numbers of samples ({told})")
+
+
+def _check_sizes(tensors: Sequence[Tensor], served: ServedGraph) -> None:
+    """Raise Refused for sizes so far beyond the evaluated ones that the memory they take is not known."""
+    known = served.bundle.manifest.proven
+    for one in tensors if known else ():
+        port, axis = port_of(one.name, served), served.axes.of_input(one.name)
+        free = [at for at, size in enumerate(port.shape) if not isinstance(size, int) and at != axis]
+        why = proven.beyond_sizes(known, one.name, one.shape, free, served.limits.times)
+        if why is not None:
+            raise Refused(400, why)
 
 
 def _short(text: str) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from edgehone.serve.http import BODY_LIMIT, Malformed, Refused
-from edgehone.serve.infer.check import check_form, check_inputs, check_outputs, port_of
+from edgehone.serve.infer.check import check_form, check_inputs, check_outputs, check_values, port_of
 from edgehone.serve.infer.files import BYTES, contents
 from edgehone.serve.infer.forms import Asked, Forms
 from edgehone.serve.infer.lookup import VERSION
@@ -110,6 +110,7 @@ def read_request(
     text, data = body[:length], view[length:]
     known = forms.asked(text, data)
     if known is not None:
+        check_values(known.tensors, served)
         return known
     request = _decoded(view[:length])
     asked = _checked(request, data, served, made)
