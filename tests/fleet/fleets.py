@@ -31,7 +31,7 @@ from tests.attestation.signed import certified, make_key, public
 from tests.ports import free_port
 from tests.registry.bundles import Make
 
-PATIENCE = 90.0
+PATIENCE = 180.0
 # Times for tests, which do not wait for minutes.
 AGENT: dict[str, Any] = {
     "poll_seconds": 0.4, "longest_poll_seconds": 1.0, "probation_seconds": 1.5, "start_seconds": 60,

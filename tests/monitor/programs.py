@@ -17,7 +17,7 @@ import httpx
 from tests.monitor.certified import program
 from tests.ports import free_port
 
-PATIENCE = 60.0
+PATIENCE = 180.0
 
 
 class Prometheus:

@@ -53,8 +53,8 @@ def test_an_image_that_drafts_answers_what_is_proven_without_drafts(
         canary = edgehone.read(bundle).manifest.canaries[-1]
         told = _told(container, canary["prompt"], len(canary["answer"]))
         assert _told(container, [*canary["prompt"], *canary["answer"]], 1).startswith(told)
-        seconds, code = container.end()
-    assert code == 0 and seconds < 1
+        code = container.end()
+    assert code == 0
 
 
 def _proven(container: Container) -> None:

@@ -49,12 +49,12 @@ def test_it_answers_what_was_proven_and_can_do_nothing_else(bundle_of: Make, tmp
         assert "llamacpp:" in container.client.get("/metrics").text
         for shell in ("/bin/sh", "/bin/bash", "/usr/bin/python3", "/usr/bin/dpkg", "/bin/tar"):
             assert container.exec(shell, "-c", "exit 0").returncode != 0
-        seconds, code = container.end()
-    assert code == 0 and seconds < 1
+        code = container.end()
+    assert code == 0
     with started(packed.path, ready=False) as container:
         wait_for(lambda: bool(container.log()), 30)  # llama-server loads the model, and handles no signal yet
-        seconds, code = container.end()
-    assert code == 0 and seconds < 1
+        code = container.end()
+    assert code == 0
     _it_contains_what_runs_llama_server_and_the_bundle(packed.path, bundle)
     _the_containerfile_is_clean(packed.path / "build" / "Containerfile")
     readme = (packed.path / "README.md").read_text()

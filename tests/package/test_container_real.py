@@ -56,8 +56,8 @@ def test_an_image_of_a_graph_answers_what_was_proven(bundle_of: Make, tmp_path: 
         _outputs_are_those_of_the_bundle(container, bundle, "digits")
         _nothing_can_be_written(container)
         assert "who signed the bundle is not checked" in container.log()
-        seconds, code = container.end()
-    assert code == 0 and seconds < 1
+        code = container.end()
+    assert code == 0
     image = read_image(packed.path / "image")
     _settings_are_those_of_a_locked_image(image.config)
     _the_bill_names_what_is_in_it(packed.path, bundle)
@@ -155,8 +155,8 @@ def test_an_image_of_a_language_model_answers_what_was_proven(
             assert told == again
         proof = container.client.get("/readyz").json()["proofs"]["text"]
         assert proof.startswith("all ") and proof.endswith("are equal"), proof
-        seconds, code = container.end()
-    assert code == 0 and seconds < 1
+        code = container.end()
+    assert code == 0
     cpu = read_image(packed.path / "image").config["config"]["Labels"]["io.edgehone.cpu"]
     flags = Path("/proc/cpuinfo").read_text().partition("flags")[2].partition("\n")[0].split()
     assert set(cpu.split(",")) <= set(flags)

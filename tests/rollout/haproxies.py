@@ -67,10 +67,11 @@ def haproxy(folder: Path, blue: str, green: str) -> Iterator[HAProxy]:
     process = subprocess.Popen([HAPROXY, "-f", str(config), "-db"], stderr=subprocess.DEVNULL)
     try:
         begun = time.monotonic()
-        while time.monotonic() - begun < 10:
+        while True:
             with suppress(Lost):
                 ask(folder / "admin.sock", "show info")
                 break
+            assert process.poll() is None and time.monotonic() - begun < 60
             time.sleep(0.05)
         yield HAProxy(f"http://127.0.0.1:{port}", folder / "admin.sock", process)
     finally:

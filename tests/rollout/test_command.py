@@ -33,11 +33,11 @@ baseline_requests = 30
 harm = 0.1
 not_worse = 0.3
 [objective.latency]
-plus_seconds = 5
+plus_seconds = 60
 harm = 0.3
 not_worse = 0.4
 [objective.tail]
-plus_seconds = 5
+plus_seconds = 60
 harm = 0.3
 not_worse = 0.4
 [leak]

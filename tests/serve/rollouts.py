@@ -75,7 +75,7 @@ def act(server: Server, action: str) -> httpx.Response:
     return server.post(f"/admin/rollouts/bundle/{action}", b"", headers=KEY)
 
 
-def until(server: Server, *statuses: str, seconds: float = 90.0) -> dict[str, Any]:
+def until(server: Server, *statuses: str, seconds: float = 180.0) -> dict[str, Any]:
     """Wait until the last rollout has one of these statuses, and return it."""
     begun = time.monotonic()
     while (found := told(server))["status"] not in statuses:

@@ -134,7 +134,7 @@ def test_a_key_is_written_nowhere(
         texts.append(server.client.get(f"/none/{KEYS[0][:3]}", headers=headers).text)
         texts += [server.client.get(path).text for path in ("/metrics", "/readyz", "/")]
         server.engine().kill()
-        server.wait_until(False, 2)
+        server.wait_until(False)
         texts += [path.read_text() for path in temporary.rglob("*") if path.is_file()]
         own = psutil.Process(server.process.pid)
         texts += [f"{one.cmdline()} {one.environ()}" for one in (own, *own.children(recursive=True))]

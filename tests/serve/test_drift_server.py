@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from edgehone.serve.drift.evaluated import Evaluated
 from edgehone.serve.drift.features import describe, names
 from tests.finished import Finished, list_again
 from tests.serve.graphs import asked, null_graph
-from tests.serve.server import Server, running
+from tests.serve.server import Server, running, wait_for
 
 pytestmark = pytest.mark.whole
 ADMIN = {"authorization": "Bearer operator-0123456789"}
@@ -113,7 +112,9 @@ def test_an_alarm_survives_a_kill_and_nothing_of_a_prompt_is_on_the_disk(
         assert alarm(server, "inputs") == alarm(server, "any") == 1
         said = drift(server)
         assert said["alarm"] is True and "prompts are longer" in str(said["summary"])
-        time.sleep(6)  # the state is written every 5 s
+        wait_for(
+            lambda: 720 in [json.loads(one.read_text())["requests"] for one in state.rglob("*.state.json")]
+        )
         server.process.send_signal(signal.SIGKILL)
         server.process.wait(30)
     with running(file, as_config=True) as server:

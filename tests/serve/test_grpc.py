@@ -22,7 +22,7 @@ from edgehone.serve.infer.grpc.proto import load
 from tests.finished import Finished
 from tests.ports import free_port
 from tests.serve.graphs import expected, null_graph
-from tests.serve.server import Server, running, wait_for
+from tests.serve.server import PATIENCE, Server, running, wait_for
 from tests.serve.test_access import certificate
 from tests.serve.test_infer import ROWS
 
@@ -200,17 +200,17 @@ def test_keys_queue_leaving_and_the_end(spoiled: Path, tmp_path: Path) -> None:
             found.ask(asked(), metadata=key)
         assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert dict(caught.value.trailing_metadata())["retry-after"] == "1"
-        assert all(one.result(10).outputs for one in answers)
+        assert all(one.result(PATIENCE).outputs for one in answers)
         with pytest.raises(grpc.RpcError) as caught:
             found.ask(asked(), metadata=key, timeout=0.1)
         assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-        wait_for(lambda: server.metric("edgehone_running_requests") == 0, 1.0)
+        wait_for(lambda: server.metric("edgehone_running_requests") == 0)
         last = pool.submit(found.ask, asked(), metadata=key)
         wait_for(lambda: server.metric("edgehone_running_requests") == 1)
         code = threading.Thread(target=server.end)
         code.start()
-        assert last.result(10).outputs
-        code.join(30)
+        assert last.result(PATIENCE).outputs
+        code.join(PATIENCE)
         assert server.process.returncode == 0
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.ports import free_port
 from tests.serve.graphs import WEIGHTS, asked, expected, null_graph
-from tests.serve.server import running, wait_for
+from tests.serve.server import PATIENCE, running, wait_for
 from tests.serve.test_change import change, served
 from tests.serve.test_grpc import Grpc
 from tests.serve.test_grpc import asked as message
@@ -36,10 +36,10 @@ def test_a_swap_lets_accepted_requests_end(spoiled: Path, tmp_path: Path) -> Non
         begun = server.metric("edgehone_batch_requests_count")
         np.testing.assert_allclose(outputs(server.infer(asked(ROWS)))["scores"], expected(ROWS), 1e-5)
         for one in answers:
-            assert outputs(one.result(10))["class"].shape == (5,)
+            assert outputs(one.result(PATIENCE))["class"].shape == (5,)
         for call in calls:
             np.testing.assert_allclose(
-                np.frombuffer(call.result(10).raw_output_contents[0], np.float32),
+                np.frombuffer(call.result(PATIENCE).raw_output_contents[0], np.float32),
                 [1, 2, 3, 4] @ WEIGHTS,
                 1e-5,
             )

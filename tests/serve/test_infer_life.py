@@ -71,19 +71,20 @@ def test_an_engine_that_begins_to_answer_wrongly_is_started_again(spoiled: Path)
     with running(null_graph(spoiled, shift=0.5, right_runs=10)) as server:
         for _ in range(3):
             assert server.infer(asked(ROWS)).status_code == 200
-        wait_for(lambda: server.metric("edgehone_engine_restarts") >= 1, 15)
+        wait_for(lambda: server.metric("edgehone_engine_restarts") >= 1)
         server.wait_until(True)
         right(server, 0)
 
 
 def test_an_engine_that_dies_or_is_killed_comes_back(spoiled: Path) -> None:
-    with running(null_graph(spoiled, seconds=0.1)) as server, ThreadPoolExecutor(4) as pool:
-        waiting = [pool.submit(server.infer, asked(ROWS)) for _ in range(3)]
+    slow = asked([[669, 0, 0, 0]])  # it takes 1.5 s: long enough to be killed with it
+    with running(null_graph(spoiled)) as server, ThreadPoolExecutor(4) as pool:
+        waiting = [pool.submit(server.infer, slow) for _ in range(3)]
         wait_for(lambda: server.metric("edgehone_running_requests") == 3)
         server.engine().kill()
-        assert {one.result(5).status_code for one in waiting} <= {200, 503}
+        assert {one.result(PATIENCE).status_code for one in waiting} <= {200, 503}
         assert 503 in {one.result().status_code for one in waiting}
-        server.wait_until(False, 1)
+        server.wait_until(False)
         server.wait_until(True)
         right(server, 0)
         crashed = server.infer(asked([[666, 0, 0, 0]]))
@@ -125,13 +126,13 @@ def test_requests_have_a_deadline(spoiled: Path) -> None:
 
 
 def test_sigterm_lets_accepted_requests_end(spoiled: Path) -> None:
-    with running(null_graph(spoiled, seconds=0.3)) as server, ThreadPoolExecutor(1) as pool:
-        answer = pool.submit(server.infer, asked(ROWS))
+    with running(null_graph(spoiled)) as server, ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(server.infer, asked([[669, 0, 0, 0]]))  # it takes 1.5 s
         wait_for(lambda: server.metric("edgehone_running_requests") == 1)
         code = threading.Thread(target=server.end)
         code.start()
-        assert outputs(answer.result(30))["class"].shape == (5,)
-        code.join(30)
+        assert outputs(answer.result(PATIENCE))["class"].shape == (1,)
+        code.join(PATIENCE)
         assert server.process.returncode == 0
 
 

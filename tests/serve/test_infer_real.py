@@ -102,7 +102,7 @@ def test_served_outputs_are_those_of_run(
         alone = np.concatenate([_ask(server, images[at : at + 1]) for at in range(20)])
         assert np.abs(alone - ran[:20]).max() <= (limit if clients > 1 else 0)
         server.engine().kill()
-        server.wait_until(False, 1)
+        server.wait_until(False)
         server.wait_until(True)
         assert np.abs(_served(server, images[:40]) - ran[:40]).max() <= limit
         # What the runtime itself refuses is an error of the request.

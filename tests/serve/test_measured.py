@@ -287,15 +287,17 @@ def test_changed_added_and_removed_files_are_counted_and_the_others_are_not_read
 def test_a_write_that_waits_is_told_and_one_that_computes_is_not() -> None:
     waits = Waits()
     assert waits.seconds == 0
-    with waits.timing():
-        end = time.thread_time() + 0.05
-        while time.thread_time() < end:
-            pass
-    computed = waits.seconds
+    computed = []
+    for _ in range(5):  # a machine that is frozen for a moment looks like a wait
+        with waits.timing():
+            end = time.thread_time() + 0.05
+            while time.thread_time() < end:
+                pass
+        computed.append(waits.seconds)
     with waits.timing():
         time.sleep(0.2)
         assert waits.seconds >= 0.2  # while it lasts
-    assert computed < 0.2 <= waits.seconds + 0.01
+    assert min(computed) < 0.2 <= waits.seconds + 0.01
     with pytest.raises(OSError, match="full"), waits.timing():
         raise OSError("full")
     assert waits.seconds < 0.2

@@ -239,7 +239,7 @@ def _a_killed_engine_comes_back(server: Server) -> None:
         victims.append(lambda: server.engine().children()[0])
     for victim in victims:
         victim().kill()
-        server.wait_until(False, 1)
+        server.wait_until(False)
         server.wait_until(True)
         assert server.complete(PROMPTS[0], max_tokens=4)["choices"][0]["text"]
 

@@ -18,7 +18,8 @@ from edgehone.package.targets.container.server import LABEL, Server
 from edgehone.package.targets.container.servers import SERVERS
 
 _READY_SECONDS = 300.0
-_STOP_SECONDS = 5.0  # without requests it takes a tenth of that; the machine may be busy
+# Without requests it takes half a second; the machine may be busy. Docker and podman kill a container after 10 s.
+_STOP_SECONDS = 10.0
 _SHELLS = ("/bin/sh", "/bin/bash", "/bin/busybox")
 
 
