@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -169,3 +170,28 @@ def test_a_full_disk_is_told_and_finished_jobs_are_kept(
         again = finish(command(null_model, config, tmp_path / "bundle"), environment)
         assert again.returncode == 0, again.stderr
         assert jobs.items() <= finished(small).items()
+
+
+@pytest.mark.whole
+def test_an_artifact_that_changed_since_it_was_scored_is_not_bundled(
+    null_model: Path, config: Path, tmp_path: Path
+) -> None:
+    """The run says which file it is; with the job removed it builds the artifact again."""
+    home = tmp_path / "home"
+    environment = {**os.environ, "EDGEHONE_HOME": str(home)}
+    words = command(null_model, config, tmp_path / "bundle")
+    assert finish(words, environment).returncode == 0
+    before = edgehone.read(tmp_path / "bundle")
+    built = home / "store" / "jobs" / before.manifest.artifact_key
+    file = max((built / "out").iterdir(), key=lambda path: path.stat().st_size)
+    content = file.read_bytes()
+    for damage in (content[:-1] + bytes([content[-1] ^ 1]), content[:-1], b""):
+        file.write_bytes(damage)
+        done = finish(words, environment)
+        assert done.returncode == 2, done.stderr
+        assert f"{file} is not what was built and scored" in done.stderr
+        assert f"rm -r {built}" in done.stderr
+    assert edgehone.verify(before) == []  # the older bundle is left as it is
+    shutil.rmtree(built)
+    assert finish(words, environment).returncode == 0
+    assert edgehone.verify(edgehone.read(tmp_path / "bundle")) == []

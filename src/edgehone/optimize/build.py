@@ -11,6 +11,7 @@ from edgehone.execution.job import Input
 from edgehone.execution.run import restore
 from edgehone.execution.store import JobResult
 from edgehone.model.info import ModelInfo
+from edgehone.optimize import artifact_digests
 from edgehone.optimize.context import RunContext
 from edgehone.transform.surgery import operations
 
@@ -33,6 +34,7 @@ def build(ctx: RunContext, recipe: Recipe) -> JobResult:
         sources["model"] = Input.of(operate(ctx, recipe))
     result = _run_step(ctx, recipe, recipe.backend, backend.steps(recipe), sources)
     restore([result.out])  # as an intermediate result of an earlier run it may have lost its files
+    artifact_digests.record(result)
     if recipe.quantizes and result.facts.get("quantized_share") == 0:
         names = ", ".join(result.facts.get("unquantized", ()))
         raise NothingToGain("no weight was quantized" + (f": all stay in floats ({names})" if names else ""))

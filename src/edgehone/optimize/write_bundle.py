@@ -13,6 +13,7 @@ from edgehone.bundle.schema import Manifest
 from edgehone.bundle.write import Contents, Evidence
 from edgehone.decision.decision import Decision
 from edgehone.model.embedding import read_embedding
+from edgehone.optimize import artifact_digests
 from edgehone.optimize.canaries import canaries, graph_canaries
 from edgehone.optimize.context import RunContext
 from edgehone.optimize.original import Original
@@ -36,10 +37,12 @@ def write_bundle(
 ) -> None:
     """Write the bundle of the chosen trial, or of the fallback, to `target`.
 
-    `command` is the command line that reproduces it. Raises SetupError when the disk is full.
+    `command` is the command line that reproduces it. Raises SetupError when the disk is full, and when a file of the
+    artifact was changed since it was built.
     """
     chosen = next(trial for trial in [*trials, original.baseline] if trial.recipe.key == decision.bundled)
     assert chosen.artifact is not None
+    artifact_digests.check(chosen.artifact)
     evidence = [_evidence(trial) for trial in [original.baseline, *trials]]
     findings = Findings(
         target.name,
