@@ -193,3 +193,9 @@ def test_calibration_in_another_unit_or_of_the_evaluation_is_refused() -> None:
     other["x"][3] = one["x"][7]
     with pytest.raises(InputError, match="1 of 16 calibration samples are also evaluation samples"):
         sample_arrays.check_disjoint(one, other)
+
+
+def test_an_array_without_entries_has_no_range() -> None:
+    empty = {"x": np.ones((10, 3, 4), np.float32), "past": np.zeros((10, 2, 0, 8), np.float32)}
+    sample_arrays.check_ranges(empty, empty)
+    sample_arrays.check_ranges(empty, {**empty, "past": np.ones((10, 2, 1, 8), np.float32)})

@@ -197,8 +197,8 @@ def check_ranges(evaluation: Mapping[str, Array], calibration: Mapping[str, Arra
 
     for name, array in evaluation.items():
         other = calibration.get(name)
-        if name == LABELS or other is None or array.dtype.kind != "f":
-            continue
+        if name == LABELS or other is None or array.dtype.kind != "f" or not (array.size and other.size):
+            continue  # an array without entries, such as an empty cache of keys, has no range
         widths = [float(np.percentile(np.abs(one), 99)) for one in (array, other)]
         if min(widths) > 0 and max(widths) / min(widths) > MAX_RANGE_RATIO:
             raise InputError(
