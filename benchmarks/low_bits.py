@@ -1,8 +1,10 @@
 """Below 4 bits a weight: the assigned mix against llama.cpp's own best type of no more bytes, on the demo model.
 
-`make bench-low-bits`. llama-quantize builds every type with the importance matrix of the same calibration text. For
-each of them, the mix is solved for exactly its bytes, and compared with the type of no more bytes that has the lowest
-KL divergence on the same windows. Goal: at most half of it.
+With `--model`, on another checkpoint or a GGUF file, which then is the original. `make bench-low-bits`.
+
+llama-quantize builds every type with the importance matrix of the same calibration text. For each of them, the mix is
+solved for exactly its bytes, and compared with the type of no more bytes that has the lowest KL divergence on the same
+windows. Goal: at most half of it.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from typing import get_args
 from edgehone.backends import registry
 from edgehone.backends.base import Effort, Recipe
 from edgehone.model.demo import demo_model
+from edgehone.model.info import ModelInfo
 from edgehone.optimize.context import RunContext
 from edgehone.optimize.context_setup import set_up_context
 from edgehone.optimize.evaluate import parity
@@ -35,7 +38,9 @@ def main() -> None:
     """Build, score and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--effort", choices=get_args(Effort), default="quick")
-    parser.add_argument("--model", default=str(demo_model()), help="a checkpoint (default: the demo model)")
+    parser.add_argument(
+        "--model", default=str(demo_model()), help="a checkpoint or a GGUF file (default: the demo model)"
+    )
     parser.add_argument("--types", nargs="+", choices=TYPES, default=TYPES)
     given = parser.parse_args()
     options = OptimizeOptions(given.model, effort=given.effort)
@@ -45,15 +50,16 @@ def main() -> None:
     if unready:
         raise SystemExit(unready[BACKEND])
     ctx, original = score_original(ctx)
-    theirs = [one for name in given.types if (one := _built(ctx, original, _own(name)))]
+    theirs = [one for name in given.types if (one := _built(ctx, original, _own(name, ctx.model)))]
     print("| llama.cpp's type | bytes | KL | the best of no more bytes | the mix: bytes | KL | ratio |")
     print("| --- " * 7 + "|")
     for one in sorted(theirs, key=lambda trial: -(trial.bytes or 0)):
         print(_row(ctx, original, one, theirs), flush=True)
 
 
-def _own(name: str) -> Recipe:
-    return Recipe(BACKEND, name, {"type": name, "imatrix": True}, calibrated=True)
+def _own(name: str, model: ModelInfo) -> Recipe:
+    source = {"source": "gguf", "requantize": True} if model.format == "gguf" else {}
+    return Recipe(BACKEND, name, {**source, "type": name, "imatrix": True}, calibrated=True)
 
 
 def _built(ctx: RunContext, original: Original, recipe: Recipe) -> Trial | None:

@@ -265,3 +265,16 @@ def drafted(job: WorkerJob) -> dict[str, Any]:
         }
         session.close()
     return facts
+
+
+def wrong_checkpoint(job: WorkerJob) -> dict[str, Any]:
+    """The checkpoint of a GGUF file by a table that says something else of its architecture."""
+    from dataclasses import replace
+
+    from edgehone.backends.llamacpp import checkpoint, checkpoint_config
+
+    right = checkpoint_config.architectures()
+    wrong = {name: replace(one, **job.args) for name, one in right.items()}
+    for module in (checkpoint, checkpoint_config):
+        setattr(module, "architectures", lambda: wrong)  # noqa: B010 - of modules that export what they import
+    return checkpoint.write(job)

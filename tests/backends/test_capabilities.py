@@ -30,7 +30,7 @@ from edgehone.worker.conformance.outcome import Failed
 
 # Changing an entry is a change of what a backend can do.
 BUILT_IN = {
-    "gguf": "reference tokenizer shared_sessions empty_runtime",
+    "gguf": "reference tokenizer sensitivity shared_sessions empty_runtime",
     "llamacpp": "graph vision runtime_tokenizer engine serving_settings routing empty_runtime operator_profiler "
     "device_visibility device_recipes partial_offload tunable adapter single_file_artifact",
     "mlx": "engine empty_runtime device_visibility measurement_obstacle",

@@ -62,3 +62,18 @@ def test_a_mix_is_added_only_for_a_tight_size_limit() -> None:
     assert mixed.fit_to_size(MODEL, recipes[1:], 550_000_000) == []
     assert mixed.fit_to_size(replace(MODEL, parameters=0), recipes, 550_000_000) == []
     assert [one.name for one in mixed.fit_to_size(MODEL, recipes, 550_000_000)] == ["mix-550MB"]
+
+
+def test_a_gguf_file_that_meets_the_limit_needs_no_mix() -> None:
+    file = replace(
+        MODEL,
+        format="gguf",
+        architecture="llama",
+        bytes=600_000_000,
+        dtypes={"Q4_K": 10**9},
+        files=("a.gguf",),
+    )
+    recipes = llamacpp.recipes(file)
+    assert mixed.fit_to_size(file, recipes, 600_000_000) == []
+    (found,) = mixed.fit_to_size(file, recipes, 400_000_000)
+    assert found.build["mix"] == {"bytes": 400_000_000} and found.build["source"] == "gguf"

@@ -1,8 +1,9 @@
 """Predict the seconds of builds on this machine, before anything is built.
 
-A build is charged for what its steps do: the conversion of the original (none if the original is a GGUF file, which is
-taken as it is), the quantization, and the arithmetic of its calibration. The constants are those of roofline.toml,
-corrected by the builds that this machine has timed; builds without constants are predicted from the timed ones alone.
+A build is charged for what its steps do: the conversion of the original, the quantization, and the arithmetic of its
+calibration. A GGUF file is taken as it is, but for the checkpoint that is written where its blocks are run one by one.
+The constants are those of roofline.toml, corrected by the builds that this machine has timed; builds without constants
+are predicted from the timed ones alone.
 """
 
 from __future__ import annotations
@@ -20,9 +21,10 @@ from edgehone.model.info import ModelInfo
 from edgehone.plan import roofline_data
 
 CONVERSION = "conversion"
+CHECKPOINT = "checkpoint"
 # Parts of a build that other recipes of its backend share: they run once in a run. So do equal quantizations, from
 # which GPTQ and drafts start; their names begin with QUANTIZATION.
-SHARED = (CONVERSION, "imatrix", "sensitivity")
+SHARED = (CONVERSION, CHECKPOINT, "imatrix", "sensitivity")
 QUANTIZATION = "quantization"
 _KEPT = ("F32", "I32")
 
@@ -80,6 +82,7 @@ def predict(recipe: Recipe, model: ModelInfo, here: Processors, history: Sequenc
         rate = table["share"][recipe.backend] * here.rate.value * 1e9
         start = table["start"]
         parts = {name: count / rate + start.get(name, 0.0) for name, count in recipe.operations.items()}
+        parts[CHECKPOINT] = _checkpoint(recipe, model.parameters)
         return _of_parts({**plain, **parts}, table["work_error"])
     ratios = [
         math.log(one.seconds / predicted) for one in alike if (predicted := _of_timed(one, here.threads)) > 0
@@ -95,6 +98,11 @@ def predict(recipe: Recipe, model: ModelInfo, here: Processors, history: Sequenc
 def converts(build: Mapping[str, Any]) -> bool:
     """Return whether a recipe's build converts the original; a GGUF file is linked, and quantized from as it is."""
     return build.get("source") != "gguf"
+
+
+def needs_checkpoint(build: Mapping[str, Any]) -> bool:
+    """Return whether a recipe's build runs a GGUF file block by block, for which its checkpoint is written."""
+    return not converts(build) and ("gptq" in build or "mix" in build)
 
 
 def rounded_to(build: Mapping[str, Any]) -> str | None:
@@ -140,6 +148,14 @@ def _is_known(recipe: Recipe, rate: Figure) -> bool:
 
 def _conversion(backend: str, parameters: int) -> float:
     fixed, per_billion = roofline_data.table()["building"]["seconds"][backend]["conversion"]
+    return float(fixed + per_billion * parameters / 1e9)
+
+
+def _checkpoint(recipe: Recipe, parameters: int) -> float:
+    """Return the seconds in which a GGUF file's checkpoint is written and compared with the file."""
+    if not needs_checkpoint(recipe.build):
+        return 0.0
+    fixed, per_billion = roofline_data.table()["building"]["seconds"][recipe.backend]["checkpoint"]
     return float(fixed + per_billion * parameters / 1e9)
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from edgehone.backends.base import Recipe
 from edgehone.model.info import ModelInfo
 from edgehone.plan import roofline, roofline_data
-from edgehone.plan.build_time import converts, is_quantized_only, quantized
+from edgehone.plan.build_time import converts, is_quantized_only, needs_checkpoint, quantized
 
 # Most builds at a time, and the least bytes that a model counts for: a framework takes as much without one.
 _AT_ONCE = 4
@@ -54,10 +54,12 @@ def resources(model: ModelInfo, recipes: Sequence[Recipe]) -> Resources:
 
     Memory: that of the build that takes most. Disk: for each backend a 16-bit copy of the original, every artifact, and
     every quantized file that only GPTQ or a draft starts from, once. A GGUF file is not copied: it is linked, or joined
-    from the files of a split one.
+    from the files of a split one. Where its blocks are run one by one, it has a checkpoint in float32, and meanwhile a
+    file as large to compare that with.
     """
     parameters = model.parameters or 0
     disk: dict[str, int] = {}
+    with_checkpoint: set[str] = set()
     # What is quantized without anything done to it afterwards is the artifact itself.
     known = {(one.backend, name) for one in recipes for name in quantized(one) if is_quantized_only(one)}
     for recipe in recipes:
@@ -65,6 +67,9 @@ def resources(model: ModelInfo, recipes: Sequence[Recipe]) -> Resources:
         converted = converts(recipe.build)
         joined = model.bytes if len(model.files) > 1 else 0
         disk.setdefault(recipe.backend, 2 * parameters if converted else joined)
+        if needs_checkpoint(recipe.build) and recipe.backend not in with_checkpoint:
+            with_checkpoint.add(recipe.backend)
+            disk[recipe.backend] += 2 * 4 * parameters
         if converted or not recipe.exact:
             disk[recipe.backend] += int(size.high or 2 * parameters)
         before = [(recipe.backend, name) for name in quantized(recipe)]

@@ -17,13 +17,14 @@ def fit_to_size(model: ModelInfo, recipes: Sequence[Recipe], most_bytes: int | N
     """Return a mixed-precision recipe of at most `most_bytes`, or an empty list.
 
     `recipes`: those of one backend. The result is empty without a limit, if the backend has no mixed-precision recipe,
-    or if the limit leaves room for 8 bits per weight. The rounding costs are measured once for all sizes.
+    if the limit leaves room for 8 bits per weight, or if a GGUF file meets it as it is. The rounding costs are measured
+    once for all sizes.
     """
     mixes = [recipe for recipe in recipes if "mix" in recipe.build]
     if not mixes or not most_bytes or not model.parameters:
         return []
     first, bits = mixes[0], 8 * most_bytes / model.parameters
-    if bits >= _ENOUGH_BITS:
+    if bits >= _ENOUGH_BITS or (model.format == "gguf" and most_bytes >= model.bytes):
         return []
     # Calibration depends on the bits: the arithmetic is that of the recipe which is nearest in bits.
     nearest = min(mixes, key=lambda one: abs((one.bits or 0.0) - bits))

@@ -22,7 +22,15 @@ KINDS = sorted(LAYOUTS)
 
 
 # Where the float16 values of a block are.
-HALVES = {"Q4_0": [0], "Q2_K": [80, 82], "Q3_K": [108], "Q4_K": [0, 2], "Q5_K": [0, 2], "Q6_K": [208]}
+HALVES = {
+    "Q4_0": [0],
+    "Q5_0": [0],
+    "Q2_K": [80, 82],
+    "Q3_K": [108],
+    "Q4_K": [0, 2],
+    "Q5_K": [0, 2],
+    "Q6_K": [208],
+}
 
 
 def block(kind: str, count: int, seed: int) -> Any:

@@ -101,3 +101,13 @@ def test_fallbacks_list_types_that_differ_from_the_assignment() -> None:
         "b": "four → five",
         "c": "four → not found",
     }
+
+
+def test_a_weight_may_keep_what_it_has_and_gets_no_more_bits() -> None:
+    has = {"a": Option("q5", assign.FLOAT_BITS, 0, 5.5), "b": Option("q2", assign.FLOAT_BITS, 0, 2.0)}
+    weights = [weight("a", 1.0), weight("b", 1.0), weight("c", 1.0)]
+    found = assign.assign(weights, MENU, bits=16, own=has)
+    assert found.options["a"].type == "q5" and found.options["b"].type == "q2" and found.kl == 0.0
+    assert found.options["c"].weighs == 16
+    less = assign.assign(weights[:2], MENU, bits=3.5, own=has)
+    assert less.options["b"].type == "q2" and less.options["a"].weighs <= 5.0 and less.kl > 0

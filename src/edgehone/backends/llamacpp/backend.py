@@ -84,6 +84,10 @@ _NO_DECODER = {
     TEXT: "llama.cpp's server and its batches run decoders only: no program of it generates with an encoder-decoder",
 }
 LINK_ORIGINAL = Step(f"{_BUILD}:link_original", reads=("model",), links=True)
+# The checkpoint of a GGUF file.
+CHECKPOINT = Step(
+    "edgehone.backends.llamacpp.checkpoint:write", inputs={"converted": LINK_ORIGINAL}, reads=("calibration",)
+)
 
 
 def supports(model: ModelInfo) -> Support:
@@ -152,13 +156,19 @@ def gguf_refusals(model: ModelInfo) -> list[str]:
 
 
 def _gguf_notes(model: ModelInfo) -> list[str]:
+    notes = []
     if low_precision := llamacpp_recipes.low_precision_types(model):
-        return [
+        notes.append(
             f"already quantized ({', '.join(low_precision)}): it is run unchanged, and with its tensors of more bits "
             "quantized again, whose loss comes on top of the file's own; give the float original to lose less "
             "(--against FLOAT tells the loss against it)"
-        ]
-    return []
+        )
+    if llamacpp_recipes.supports_gptq(model) and not llamacpp_recipes.has_checkpoint(model):
+        notes.append(
+            f"no GPTQ and no mixes by sensitivity: files of the architecture '{model.architecture}' have no checkpoint "
+            "that could be run block by block; give the float original to have them"
+        )
+    return notes
 
 
 def _checkpoint_notes(model: ModelInfo) -> list[str]:
@@ -268,8 +278,10 @@ def _language_steps(recipe: Recipe) -> Step:
     if not build.get("gptq"):
         return quantized
     # llama-quantize gives the head at least 6 bits, where GPTQ gains little; an assigned mix may give it fewer.
-    assigned = {"head": True, "mix": params["mix"]} if reads else {}
+    assigned = {"head": True, "mix": params["mix"]} if reads else {"head": True} if "lower" in build else {}
     inputs = {"quantized": quantized, "converted": converted}
+    if source == "gguf":
+        return Step(f"{_GPTQ}:refine", assigned, {**inputs, "model": CHECKPOINT}, ("calibration", *reads))
     return Step(f"{_GPTQ}:refine", assigned, inputs, ("model", "calibration", *reads))
 
 

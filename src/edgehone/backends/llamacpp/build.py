@@ -149,6 +149,19 @@ def quantize(job: WorkerJob) -> dict[str, Any]:
     return {**facts(out), **(mixed_precision.facts(mix, out) if mix else {})}
 
 
+def to_floats(job: WorkerJob, source: Path, out: Path) -> None:
+    """Write a copy of a GGUF file whose tensors are all float32. Raises JobError with the tool's error."""
+    command = [
+        toolchain_of(job).tool("llama-quantize"),
+        "--allow-requantize",
+        source,
+        out,
+        "F32",
+        job.threads,
+    ]
+    _run(job, "quantize", command, job.out)
+
+
 def with_draft(job: WorkerJob) -> dict[str, Any]:
     """Copy the model, and one of fewer bits as draft.gguf, to one folder. Facts: those of the model, bytes of both."""
     for name, part in ((ARTIFACT, "model"), (DRAFT, "draft")):

@@ -1,7 +1,7 @@
 """Read and write the integer codes in ggml's quantized blocks.
 
 A weight is `scale * code - zero`. Each weight has a code; each group of 16 or 32 weights has a scale and a zero.
-Layouts: block_q4_0 and block_q2_K to block_q6_K of ggml/src/ggml-common.h, little-endian.
+Layouts: block_q4_0, block_q5_0 and block_q2_K to block_q6_K of ggml/src/ggml-common.h, little-endian.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 # Bytes per block, weights per block, largest code.
 LAYOUTS = {
     "Q4_0": (18, 32, 15),
+    "Q5_0": (22, 32, 31),
     "Q2_K": (84, 256, 3),
     "Q3_K": (110, 256, 7),
     "Q4_K": (144, 256, 15),
@@ -41,9 +42,9 @@ def grid(kind: str, raw: Bytes, rows: int) -> Grid:
 
     size, _, most = LAYOUTS[kind]
     blocks = raw.reshape(-1, size)
-    if kind == "Q4_0":
+    if kind in ("Q4_0", "Q5_0"):
         scale = np.repeat(half(blocks[:, :2]), 32, 1)
-        zero = 8 * scale
+        zero = (8 if kind == "Q4_0" else 16) * scale
     elif kind == "Q2_K":
         scale = np.repeat(half(blocks[:, 80:82]) * (blocks[:, :16] & 15), 16, 1)
         zero = np.repeat(half(blocks[:, 82:84]) * (blocks[:, :16] >> 4), 16, 1)
@@ -65,8 +66,10 @@ def codes(kind: str, raw: Bytes, rows: int) -> Bytes:
     import numpy as np
 
     blocks = raw.reshape(-1, LAYOUTS[kind][0])
-    if kind == "Q4_0":
-        unpacked = np.concatenate([blocks[:, 2:] & 15, blocks[:, 2:] >> 4], 1)
+    if kind in ("Q4_0", "Q5_0"):
+        unpacked = np.concatenate([blocks[:, -16:] & 15, blocks[:, -16:] >> 4], 1)
+        if kind == "Q5_0":
+            unpacked = unpacked | np.unpackbits(blocks[:, 2:6], 1, bitorder="little") << 4
     elif kind in ("Q2_K", "Q3_K"):
         low = blocks[:, 16:80] if kind == "Q2_K" else blocks[:, 32:96]
         unpacked = low.reshape(-1, 2, 1, 32) >> _pairs() & 3
@@ -91,9 +94,11 @@ def with_codes(kind: str, raw: Bytes, new: Bytes) -> Bytes:
     import numpy as np
 
     blocks = raw.reshape(-1, LAYOUTS[kind][0]).copy()
-    if kind == "Q4_0":
+    if kind in ("Q4_0", "Q5_0"):
         each = new.reshape(-1, 32)
-        blocks[:, 2:] = each[:, :16] | each[:, 16:] << 4
+        blocks[:, -16:] = each[:, :16] & 15 | (each[:, 16:] & 15) << 4
+        if kind == "Q5_0":
+            blocks[:, 2:6] = np.packbits(each >> 4, 1, bitorder="little")
     elif kind in ("Q2_K", "Q3_K"):
         start = 16 if kind == "Q2_K" else 32
         shifted = (new.reshape(-1, 2, 4, 32) & 3) << _pairs()

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from edgehone.backends.base import EFFORTS, Recipe
+from edgehone.backends.base import EFFORTS, Effort, Recipe
 from edgehone.formats.gguf import Header, Tensor, file_type, type_named
 from edgehone.model.info import LargeTensor, ModelInfo
 
@@ -27,9 +27,12 @@ _UNSTATED = ("F32", "F16", "BF16", "NVFP4", "Q2_K_S")
 _LEAST = 0.03
 
 
-def recipes(model: ModelInfo, levels: Sequence[Mapping[str, Any]]) -> list[Recipe]:
-    """Return recipes that lower single large tensors, then recipes that lower all tensors of more bits."""
-    return [*_single(model, levels), *_whole(model, levels)]
+def recipes(model: ModelInfo, levels: Sequence[Mapping[str, Any]], refined: bool) -> list[Recipe]:
+    """Return recipes that lower single large tensors, then recipes that lower all tensors of more bits.
+
+    `refined`: the latter also with GPTQ.
+    """
+    return [*_single(model, levels), *_whole(model, levels, refined)]
 
 
 def _single(model: ModelInfo, levels: Sequence[Mapping[str, Any]]) -> list[Recipe]:
@@ -60,7 +63,7 @@ def _single(model: ModelInfo, levels: Sequence[Mapping[str, Any]]) -> list[Recip
     return [_weighted(one) for one in found] if _WEIGHTED & set(model.dtypes) else found
 
 
-def _whole(model: ModelInfo, levels: Sequence[Mapping[str, Any]]) -> list[Recipe]:
+def _whole(model: ModelInfo, levels: Sequence[Mapping[str, Any]], refined: bool) -> list[Recipe]:
     found: list[Recipe] = []
     seen: set[str] = set()
     for level in levels:
@@ -87,6 +90,8 @@ def _whole(model: ModelInfo, levels: Sequence[Mapping[str, Any]]) -> list[Recipe
             why=f"tensors in {', '.join(sorted(above))} to {bits:g} bits per weight; the others stay as they are",
             bits=8 * (model.bytes - saved) / model.parameters,
         )
+        if refined and "gptq_effort" in level:
+            found.append(_refined(_weighted(plain), level["gptq_effort"]))
         needed = bool(_WEIGHTED & set(model.dtypes))
         if needed or level.get("imatrix"):
             found.append(_weighted(plain))
@@ -103,6 +108,16 @@ def _weighted(plain: Recipe) -> Recipe:
         build={**plain.build, "imatrix": True},
         calibrated=True,
         why=f"{plain.why}; rounding errors weighted by the activations on the calibration text",
+    )
+
+
+def _refined(weighted: Recipe, effort: Effort) -> Recipe:
+    return replace(
+        weighted,
+        name=f"{weighted.name.removesuffix('+imatrix')}+gptq",
+        build={**weighted.build, "gptq": True},
+        effort=effort,
+        why=f"{weighted.why}; GPTQ then improves the codes at the same format and size, of the other tensors too",
     )
 
 

@@ -12,9 +12,9 @@ from edgehone.backends.llamacpp.tools import Toolchain
 from edgehone.backends.sessions import (
     WorkerJob,
 )
-from edgehone.formats.gguf import Header, read_header
+from edgehone.formats.gguf import Header, Tensor, read_header
 from edgehone.transform.precision import assign
-from edgehone.transform.precision.assign import Assignment
+from edgehone.transform.precision.assign import Assignment, Option
 
 # llama-quantize has separate options for these two tensors.
 _OPTIONS = {"token_embd.weight": "--token-embedding-type", "output.weight": "--output-tensor-type"}
@@ -23,16 +23,28 @@ _OPTIONS = {"token_embd.weight": "--token-embedding-type", "output.weight": "--o
 def assigned_types(job: WorkerJob, converted: Path) -> Assignment:
     """Assign a type to each tensor of the converted file, by its name there.
 
-    args: mix (as for `assign.from_mix`). inputs: sensitivity. The file's other contents count towards its size.
+    args: mix (as for `assign.from_mix`). inputs: sensitivity. The file's other contents count towards its size. A
+    tensor may keep the type that it has, which costs nothing, and gets none of more bits.
     """
     header = read_header(converted)
-    weights = assign.read(job.inputs["sensitivity"])
-    # Converted weights have 16 bits, so 2 bytes each.
-    fixed = converted.stat().st_size - 2 * sum(weight.count for weight in weights)
-    assignment = assign.from_mix(job.args["mix"], job.inputs["sensitivity"], fixed)
     name_of = names(Toolchain.at(job.toolchain), header)
+    weights = assign.read(job.inputs["sensitivity"])
+    stored = {
+        one.name: header.tensors[name]
+        for one in weights
+        if (name := f"{name_of(one.name)}.weight") in header.tensors
+    }
+    fixed = converted.stat().st_size - sum(tensor.bytes for tensor in stored.values())
+    own = {name: _as_it_is(tensor) for name, tensor in stored.items()}
+    assignment = assign.from_mix(job.args["mix"], job.inputs["sensitivity"], fixed, own)
     named = {f"{name_of(name) or name}.weight": option for name, option in assignment.options.items()}
     return Assignment(named, assignment.bytes, assignment.bits, assignment.kl, assignment.gap)
+
+
+def _as_it_is(tensor: Tensor) -> Option:
+    """Return the option of leaving a tensor as it is."""
+    kind = tensor.type
+    return Option(kind.name.lower(), assign.FLOAT_BITS, 0, 8 * kind.bytes / kind.block, kind.block)
 
 
 def options(assignment: Assignment) -> list[str]:

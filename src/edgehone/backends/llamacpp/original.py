@@ -32,6 +32,12 @@ REFERENCE = True
 SESSIONS_OF = backend.NAME
 NEEDS = replace(backend.NEEDS, environment=backend.NAME)
 
+SENSITIVITY = Step(
+    "edgehone.backends.pytorch.sensitivity:measure",
+    inputs={"model": backend.CHECKPOINT},
+    reads=("calibration",),
+)
+
 # Types that store weights without quantization.
 _UNQUANTIZED = {"F32", "F16", "BF16", "F64"}
 

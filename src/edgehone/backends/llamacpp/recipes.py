@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from edgehone.backends.base import EFFORTS, Recipe, TunableSetting
-from edgehone.backends.llamacpp import gptq_work, vision_families
+from edgehone.backends.llamacpp import checkpoint_config, gptq_work, vision_families
 from edgehone.backends.shared.tunable_settings import Kind, settings_from_table
 from edgehone.device.facts import Device
 from edgehone.model.info import ModelInfo
@@ -18,6 +18,8 @@ NAME = "llamacpp"
 EXACT = "F16"
 # Types of a GGUF file from which other types can sensibly be quantized, with their bits per weight.
 SOURCE_BITS = {"F32": 32.0, "F16": 16.0, "BF16": 16.0, "Q8_0": 8.5}
+# A mix that makes a GGUF file smaller by less than this is not worth a candidate.
+_LEAST_GAIN = 1.05
 _INTEGERS = {"I8", "I16", "I32", "I64"}
 # What decoding pays for an adapter apart: docs/models.md has the figures.
 _APART = "the adapter apart costs four more operations for each matrix and token, merged it costs none"
@@ -40,28 +42,34 @@ def _counted(recipes: Sequence[Recipe], model: ModelInfo) -> list[Recipe]:
 
 def _checkpoint_recipes(model: ModelInfo) -> list[Recipe]:
     refined = supports_gptq(model)
+    exact, *types = _table()
+    why, build = _why(exact, model), {"type": EXACT}
+    recipes = [
+        Recipe(NAME, EXACT, build, effort=exact["effort"], exact=True, why=why, bits=exact["bits"]),
+        *_types(types, model, {}, refined),
+    ]
+    recipes += [_mixed(entry, model, {}) for entry in _table("mix")] if refined else []
+    # For other models the sensitivity measurement does not cover all weights.
+    if model.task == "text-generation" and not model.experts:
+        recipes += [_assigned(entry, refined, {}) for entry in _table("assigned")]
+        recipes += [_drafted(entry, recipes) for entry in _table("drafted")]
+    return recipes + (_expert_variants(recipes) if model.experts else [])
+
+
+def _types(
+    entries: Iterable[Mapping[str, Any]], model: ModelInfo, build: Mapping[str, Any], refined: bool
+) -> list[Recipe]:
+    """Return the recipes of types: with GPTQ if that is possible (`refined`), and with and without a matrix."""
     recipes = []
-    for entry in _table():
-        why = _why(entry, model)
-        if entry["name"] == EXACT:
-            build = {"type": EXACT}
-            recipes.append(
-                Recipe(NAME, EXACT, build, effort=entry["effort"], exact=True, why=why, bits=entry["bits"])
-            )
-            continue
-        pair = _pair(entry, {}, why)
+    for entry in entries:
+        pair = _pair(entry, build, _why(entry, model))
         if refined and "gptq_effort" in entry:
             # GPTQ is better at the same size, so the other two are tried only at a higher effort.
             recipes.append(_refined(entry, pair[0]))
             lowest = entry["effort_beside_gptq"]
             pair = [replace(one, effort=max(one.effort, lowest, key=EFFORTS.index)) for one in pair]
         recipes += pair
-    recipes += [_mixed(entry, model) for entry in _table("mix")] if refined else []
-    # For other models the sensitivity measurement does not cover all weights.
-    if model.task == "text-generation" and not model.experts:
-        recipes += [_assigned(entry, refined) for entry in _table("assigned")]
-        recipes += [_drafted(entry, recipes) for entry in _table("drafted")]
-    return recipes + (_expert_variants(recipes) if model.experts else [])
+    return recipes
 
 
 def vision_recipes(model: ModelInfo) -> list[Recipe]:
@@ -115,13 +123,13 @@ def _refined(entry: Mapping[str, Any], weighted: Recipe) -> Recipe:
     )
 
 
-def _mixed(entry: Mapping[str, Any], model: ModelInfo) -> Recipe:
+def _mixed(entry: Mapping[str, Any], model: ModelInfo, build: Mapping[str, Any]) -> Recipe:
     """Return a recipe with different types for some tensors, an importance matrix and GPTQ."""
-    build = {"type": entry["type"], "tensor_types": entry["tensor_types"], "imatrix": True, "gptq": True}
+    own = {"type": entry["type"], "tensor_types": entry["tensor_types"], "imatrix": True, "gptq": True}
     return Recipe(
         NAME,
         f"{entry['name']}+gptq",
-        build,
+        {**build, **own},
         effort=entry["effort"],
         calibrated=True,
         why=_why(entry, model),
@@ -129,9 +137,9 @@ def _mixed(entry: Mapping[str, Any], model: ModelInfo) -> Recipe:
     )
 
 
-def _assigned(entry: Mapping[str, Any], refined: bool) -> Recipe:
+def _assigned(entry: Mapping[str, Any], refined: bool, build: Mapping[str, Any]) -> Recipe:
     """Return a recipe that assigns types by sensitivity within a budget of bits per weight, with GPTQ if possible."""
-    build = {"type": "Q4_K_S", "mix": {"bits": entry["bits"]}, "imatrix": True}
+    build = {**build, "type": "Q4_K_S", "mix": {"bits": entry["bits"]}, "imatrix": True}
     return Recipe(
         NAME,
         f"mix-{entry['bits']:g}{'+gptq' if refined else '+imatrix'}",
@@ -170,23 +178,38 @@ def gguf_recipes(model: ModelInfo) -> list[Recipe]:
     if low_precision_types(model):
         from edgehone.backends.llamacpp import lowered
 
-        return _counted(recipes + lowered.recipes(model, _table("lower")), model)
+        build["requantize"] = True
+        recipes += lowered.recipes(model, _table("lower"), has_checkpoint(model))
+        return _counted(recipes + _calibrated(model, build), model)
     # Norms and biases are in F32 whatever the type of the matrices.
     types = set(model.dtypes) - _INTEGERS
     bits = max(SOURCE_BITS[name] for name in types - {"F32"} or types or {"F32"})
     if not types <= set(FLOATS):
-        build = {**build, "requantize": True}
-    for entry in _table():
-        if entry["bits"] >= bits:
-            continue
-        if entry["name"] == EXACT:
-            cast = {**build, "type": EXACT}
-            recipes.append(
-                Recipe(NAME, EXACT, cast, effort="normal", why=_why(entry, model), bits=entry["bits"])
-            )
-        else:
-            recipes += _pair(entry, build, _why(entry, model))
-    return _counted(recipes, model)
+        build["requantize"] = True
+    exact, *smaller = (entry for entry in _table() if entry["bits"] < bits or entry["name"] == EXACT)
+    if exact["bits"] < bits:
+        cast = {**build, "type": EXACT}
+        why = _why(exact, model)
+        recipes.append(Recipe(NAME, EXACT, cast, effort="normal", why=why, bits=exact["bits"]))
+    recipes += _types(smaller, model, build, has_checkpoint(model))
+    if has_checkpoint(model):
+        recipes += [_mixed(entry, model, build) for entry in _table("mix")]
+    return _counted(recipes + _calibrated(model, build), model)
+
+
+def _calibrated(model: ModelInfo, build: Mapping[str, Any]) -> list[Recipe]:
+    """Return the mixes of types by sensitivity that make a GGUF file smaller."""
+    most = (file_bits(model) or 0.0) / _LEAST_GAIN
+    return [
+        _assigned(entry, True, build)
+        for entry in _table("assigned")
+        if has_checkpoint(model) and entry["bits"] <= most
+    ]
+
+
+def has_checkpoint(model: ModelInfo) -> bool:
+    """Return True if a GGUF file can be run block by block, for GPTQ and sensitivities: see checkpoint.py."""
+    return supports_gptq(model) and model.architecture in checkpoint_config.architectures()
 
 
 def file_bits(model: ModelInfo) -> float | None:

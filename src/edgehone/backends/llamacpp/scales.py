@@ -1,8 +1,8 @@
 """Read and write the scales of ggml's quantized blocks (worker side).
 
-A weight is `scale * code - zero`. A block of 256 weights (32 in Q4_0) has a step in float16, and in asymmetric types a
-second one; each group of 16 or 32 weights has a small integer for each of them: scale = step * integer, and zero =
-second step * second integer, or zero = offset * scale in symmetric types. Layouts as in `codes`.
+A weight is `scale * code - zero`. A block of 256 weights (32 in Q4_0 and Q5_0) has a step in float16, and in asymmetric
+types a second one; each group of 16 or 32 weights has a small integer for each of them: scale = step * integer, and
+zero = second step * second integer, or zero = offset * scale in symmetric types. Layouts as in `codes`.
 """
 
 from __future__ import annotations
@@ -55,6 +55,7 @@ class Form:
 
 FORMS = {
     "Q4_0": Form(32, 1, 1, 8),
+    "Q5_0": Form(32, 1, 1, 16),
     "Q2_K": Form(16, 0, 15),
     "Q3_K": Form(16, -32, 31, 4),
     "Q4_K": Form(32, 0, 63),
@@ -103,7 +104,7 @@ def read(kind: str, raw: Bytes, rows: int) -> Scales:
         return Scales(
             placed(half(blocks[:, :2]) * FORMS[kind].unit), placed(lookup_scales.read(kind, blocks))
         )
-    if kind == "Q4_0":
+    if kind in ("Q4_0", "Q5_0"):
         step = placed(half(blocks[:, :2]))
         return Scales(step, np.ones_like(step))
     if kind == "Q3_K":
@@ -135,7 +136,7 @@ def written(kind: str, raw: Bytes, scales: Scales) -> Bytes:
     if kind in TABLES:
         blocks[:, :2] = halves(scales.step / np.float32(FORMS[kind].unit))
         lookup_scales.write(kind, blocks, integers(scales.integers))
-    elif kind == "Q4_0":
+    elif kind in ("Q4_0", "Q5_0"):
         blocks[:, :2] = halves(scales.step)
     elif kind == "Q3_K":
         blocks[:, 108:] = halves(scales.step)

@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from edgehone.core.errors import InputError
@@ -135,11 +136,13 @@ def assign(
     bits: float | None = None,
     size: int | None = None,
     together: str | None = None,
+    own: Mapping[str, Option] = MappingProxyType({}),
 ) -> Assignment:
     """Choose an option for each weight so that the total divergence is minimal.
 
     The budget is `bits` per weight on average, or `size` bytes in total. `together` is a regular expression: weights
-    whose names differ only in what it matches get the same option, as runtimes that fuse them require. Raises
+    whose names differ only in what it matches get the same option, as runtimes that fuse them require. `own` are the
+    precisions that weights have already, which are options for these weights; none of as many bits is. Raises
     InputError if no option fits a weight, or the budget is too small.
     """
     count = sum(weight.count for weight in weights)
@@ -151,6 +154,8 @@ def assign(
     fitting: list[list[Option]] = []
     for name, members in groups.items():
         allowed = [option for option in options if all(option.fits(one) for one in members)]
+        if (has := own.get(name)) is not None:
+            allowed = [*(option for option in allowed if option.weighs < has.weighs), has]
         if not allowed:
             raise InputError(
                 f"no type fits {name}: its rows have {members[0].columns} weights",
@@ -172,15 +177,22 @@ def assign(
     return Assignment(chosen, solution.size, 8 * solution.size / count, solution.cost, solution.gap)
 
 
-def from_mix(mix: Mapping[str, Any], folder: Path, fixed: int = 0) -> Assignment:
+def from_mix(
+    mix: Mapping[str, Any],
+    folder: Path,
+    fixed: int = 0,
+    own: Mapping[str, Option] = MappingProxyType({}),
+) -> Assignment:
     """Return the assignment for a build step's argument `mix`, with the sensitivity table in `folder`.
 
     `mix` holds the menu, optionally `together`, and either `bits` per weight or `bytes` of the whole artifact, of
-    which `fixed` bytes are not weights.
+    which `fixed` bytes are not weights. `own`: as for `assign`.
     """
     size = mix["bytes"] - fixed if "bytes" in mix else None
     options = menu(mix["menu"])
-    return assign(read(folder), options, bits=mix.get("bits"), size=size, together=mix.get("together"))
+    return assign(
+        read(folder), options, bits=mix.get("bits"), size=size, together=mix.get("together"), own=own
+    )
 
 
 def fallbacks(assignment: Assignment, written: Mapping[str, str]) -> dict[str, str]:
