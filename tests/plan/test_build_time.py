@@ -229,10 +229,9 @@ def test_mixes_of_few_bits_take_the_time_of_types_with_tables(demo_model: Path) 
     assert rounding(few, model) > rounding(many, model) + 20
     large = sized(demo_model, int(slow["most"]) + 1)
     assert rounding(few, large) == pytest.approx(rounding(many, large))
-    # The limits are those of the types, and GPTQ's arithmetic has the search in the tables.
+    # The limits are those of the types.
     limited = [one for one in llamacpp_recipes.precision_table()["menu"] if "below" in one]
     assert limited and {(one["below"], one["most"]) for one in limited} == {(slow["below"], slow["most"])}
-    assert mixes[few].operations["gptq"] > mixes[many].operations["gptq"]
 
 
 def test_a_split_file_is_joined(demo_model: Path) -> None:

@@ -40,12 +40,6 @@ _THOROUGH_UP_TO = 400_000_000
 _FEW_BITS = 4.1
 
 
-# Budgets of an assigned mix that may have types with tables (`lookup`), and the models (recipes.toml has them, too).
-TABLES_BELOW, TABLES_UP_TO = 4.5, 400_000_000
-# What one search in a table takes for a weight, in operations of products: time of IQ3_S measured on the demo model.
-_SEARCH = 6000.0
-
-
 def is_thorough(parameters: int, bits: float) -> bool:
     """Return True if GPTQ is followed by descent, and makes up for errors in the inputs."""
     return parameters <= _THOROUGH_UP_TO or bits < _FEW_BITS
@@ -70,8 +64,6 @@ def calibration_operations(build: Mapping[str, Any], model: ModelInfo, bits: flo
         found["sensitivity"] = once * _SENSITIVITY_TOKENS * _SENSITIVITY_PASSES
     if build.get("gptq"):
         found["gptq"] = operations(model, is_thorough(model.parameters, bits))
-        if "mix" in build and bits < TABLES_BELOW and model.parameters <= TABLES_UP_TO and found["gptq"]:
-            found["gptq"] += (1 + SWEEPS) * _SEARCH * model.parameters
     return found
 
 
@@ -83,7 +75,9 @@ def operations(model: ModelInfo, thorough: bool) -> float:
     compensation (n² for each row), and the error of the present codes (2 n² for each row).
 
     If `thorough`, also a pass of the exact model, the products of both inputs, the shift (4 n³, and 2 n² for each row),
-    and in each sweep of the descent two products of a row with the moments, besides that of the first errors.
+    and in each sweep of the descent two products of a row with the moments, besides that of the first errors. Searches
+    in tables (`nearest`) are not counted: GPTQ on the demo model took 33.9 processor seconds with them, and 35.8 on a
+    mix of K types of the same size.
     """
     hidden, wide, layers = model.hidden_size or 0, model.intermediate_size or 0, model.layers or 0
     if not (hidden and wide and layers):
