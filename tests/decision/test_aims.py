@@ -95,3 +95,10 @@ def test_the_smallest_limit_of_bytes_applies() -> None:
     assert aims.load({}).most_bytes is None
     assert aims.load({}, subject_to=["bytes<=60MB", "bytes<=50MB"]).most_bytes == 50_000_000
     assert aims.load({}, subject_to=["next_token_accuracy>=0.9"]).most_bytes is None
+
+
+def test_a_target_for_the_size_limits_what_is_proposed_and_not_what_is_accepted() -> None:
+    wished = aims.load({}, subject_to=["bytes<=60MB"], targets=["bytes<=40MB", "decode>=30"])
+    assert wished.most_bytes == 60_000_000 and wished.least_limit_bytes == 40_000_000
+    assert aims.load({}, subject_to=["bytes<=60MB"]).least_limit_bytes == 60_000_000
+    assert aims.load({}, targets=["decode>=30"]).least_limit_bytes is None

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from edgehone.backends.base import Backend, Recipe
+from edgehone.backends.base import EFFORTS, Backend, Effort, Recipe
 from edgehone.backends.llamacpp import backend as llamacpp
 from edgehone.backends.mlx import backend as mlx
 from edgehone.backends.olive import backend as olive
@@ -21,9 +21,10 @@ MODEL = replace(
 BACKENDS: dict[str, Backend] = {"llamacpp": llamacpp, "openvino": openvino, "olive": olive, "mlx": mlx}
 
 
+@pytest.mark.parametrize("effort", EFFORTS)
 @pytest.mark.parametrize("name", BACKENDS)
-def test_every_framework_gets_a_recipe_for_the_size_limit(name: str) -> None:
-    made = plan(MODEL, {name: BACKENDS[name]}, "normal", most_bytes=550_000_000)
+def test_every_framework_gets_a_recipe_for_the_size_limit_at_any_effort(name: str, effort: Effort) -> None:
+    made = plan(MODEL, {name: BACKENDS[name]}, effort, most_bytes=550_000_000)
     (found,) = [recipe for recipe in made.recipes if recipe.name.startswith("mix-550MB")]
     assert found.build["mix"] == {"bytes": 550_000_000} and found.bits == pytest.approx(4.4)
     assert found.calibrated and "550,000,000" in found.why

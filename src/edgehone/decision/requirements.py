@@ -51,8 +51,12 @@ class Requirements:
     @property
     def most_bytes(self) -> int | None:
         """Return the largest size of an artifact that the gates allow, None if none of them limits it."""
-        limits = [gate.threshold for gate in self.gates if gate.figure == "bytes" and gate.op == "<="]
-        return int(min(limits)) if limits else None
+        return _least_bytes(self.gates)
+
+    @property
+    def least_limit_bytes(self) -> int | None:
+        """Return the smallest limit of an artifact's size among gates and targets, None if none of them limits it."""
+        return _least_bytes((*self.gates, *self.targets))
 
     def to_json(self) -> dict[str, Any]:
         """Return a plain dict."""
@@ -62,6 +66,11 @@ class Requirements:
             "weights": dict(self.weights),
             "null_test": dict(self.parity_check),
         }
+
+
+def _least_bytes(limits: Sequence[Gate]) -> int | None:
+    found = [limit.threshold for limit in limits if limit.figure == "bytes" and limit.op == "<="]
+    return int(min(found)) if found else None
 
 
 @lru_cache(maxsize=1)

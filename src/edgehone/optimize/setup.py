@@ -200,7 +200,7 @@ def _plan(
     `machine` is the one that candidates are measured on.
     """
     model = inspect(options.model)
-    limits = [size for size in (required.most_bytes, target and target.size_budget_bytes) if size]
+    limits = [size for size in (required.least_limit_bytes, target and target.size_budget_bytes) if size]
     # A search within a time chooses among all recipes; the time limits it, not the effort.
     effort = "thorough" if options.time else options.effort
     baseline = reference_backend_for(model).original(model).key

@@ -1,4 +1,4 @@
-"""Mixed precision for a size limit of the user (`--subject-to "bytes<=60MB"`): solved as a knapsack problem."""
+"""Mixed precision for a size limit of the user (`--target "bytes<=60MB"`): solved as a knapsack problem."""
 
 from __future__ import annotations
 
