@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from edgehone.registry.session import Registry, find, open_registry
 from edgehone.rollout.decision.plan import OPEN
 from tests.registry.bundles import change_manifest
 from tests.serve.rollouts import traffic, until, version
-from tests.serve.server import Server, running, wait_for
+from tests.serve.server import Server, running
 
 pytestmark = pytest.mark.whole
 # With two processors and other tests, the copies of ten requests have taken more than a minute.
@@ -135,7 +136,7 @@ def test_a_registry_that_is_gone_meanwhile_harms_nothing_and_the_command_to_type
 ) -> None:
     with traffic(place.server.url):
         command = place.start("demo@2", "--alias", "production", seconds=3)
-        wait_for(lambda: _answers(place), PATIENCE)
+        wait_for_half(place, command)
         shutil.rmtree(place.folder / "registry")
         code, out, errors = ended(command)
     assert code == 1 and until(place.server, "promoted")["status"] == "promoted", out
@@ -144,20 +145,26 @@ def test_a_registry_that_is_gone_meanwhile_harms_nothing_and_the_command_to_type
     assert place.server.complete("To the ", max_tokens=2)
 
 
-def _answers(place: Place) -> bool:
-    """Whether the rollout is at 50 %, with some requests answered. Fails with its reason if it has ended."""
-    answer = place.server.client.get("/admin/rollouts", headers={"authorization": "Bearer operator"})
-    if not (found := answer.json()["rollouts"]):
-        return False
-    assert found[-1]["status"] in OPEN, found[-1]
-    return bool(found[-1].get("stage") == "50 %" and found[-1]["answered"]["challenger"] > 3)
+def wait_for_half(place: Place, command: subprocess.Popen[str] | None = None) -> None:
+    """Wait until the rollout is at 50 %, with some requests answered. Fails with what is known if it never is."""
+    begun, last = time.monotonic(), None
+    while time.monotonic() - begun < PATIENCE:
+        answer = place.server.client.get("/admin/rollouts", headers={"authorization": "Bearer operator"})
+        if found := answer.json()["rollouts"]:
+            last = found[-1]
+            assert last["status"] in OPEN, last
+            if last.get("stage") == "50 %" and last["answered"]["challenger"] > 3:
+                return
+        assert command is None or command.poll() is None, ended(command)
+        time.sleep(0.05)
+    raise AssertionError(f"not at 50 % after {PATIENCE:g} s: {last}")
 
 
 def test_an_operator_pauses_resumes_and_aborts_by_the_command(place: Place) -> None:
     with traffic(place.server.url):
         code, out, errors = ended(place.start("demo@2", "--detach", seconds=3600))
         assert code == 0 and "ramp to demo:2" in out, errors
-        wait_for(lambda: _answers(place), PATIENCE)
+        wait_for_half(place)
         assert "paused at 50 %, 50 % of the requests" in place.told("pause", "bundle")
         assert "running at 50 %" in place.told("resume", "bundle")
         shown = place.told("status")
