@@ -227,3 +227,22 @@ def text_answers(job: WorkerJob) -> dict[str, Any]:
             answer = _answer(text, message, args)
             found.append(answer.get("error") or len(answer["ids"]))
     return {"longest": longest, "answers": found}
+
+
+def sampled_errors(job: WorkerJob) -> dict[str, Any]:
+    """The relative errors of a matrix whose rows differ, from all rows and from some, and whether D is the same."""
+    import torch
+
+    from edgehone.backends.pytorch import matrices, rounding
+
+    drawn = torch.Generator().manual_seed(0)
+    layer = torch.nn.Linear(256, 8192, bias=False)
+    sizes = torch.rand(8192, 1, generator=drawn) + 0.5
+    layer.weight.data = torch.randn(8192, 256, generator=drawn) * sizes
+    found = []
+    for rounding.SAMPLED in (8192 * 256, job.args["sampled"]):
+        one = matrices.Matrix("a", "ffn", layer, 0, (8192, 256), torch.linspace(0.1, 1.1, 256))
+        rounding.round_matrix(one, job.out)
+        found.append(one)
+    whole, some = found
+    return {"whole": whole.errors, "some": some.errors, "alike": bool((whole.delta == some.delta).all())}

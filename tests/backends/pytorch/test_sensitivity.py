@@ -29,6 +29,20 @@ def test_rank_correlation_of_two_values_is_none() -> None:
 
 
 @pytest.mark.real
+def test_some_rows_of_a_large_matrix_tell_the_errors_of_all(
+    run_worker: RunWorker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1]))
+    found = run_worker(
+        "pytorch", "pytorchfunctions:sampled_errors", {"sampled": 1 << 18}, {}, tmp_path / "out"
+    )
+    assert found["alike"]  # what is added to the weights is that of every row
+    assert found["some"].keys() == found["whole"].keys() >= {"2x32", "4x64", "8xrow"}
+    assert found["some"] == pytest.approx(found["whole"], rel=0.02)
+    assert found["some"] != found["whole"]
+
+
+@pytest.mark.real
 def test_estimates_rank_like_the_measured_divergences(
     demo_model: Path, run_worker: RunWorker, tmp_path: Path
 ) -> None:

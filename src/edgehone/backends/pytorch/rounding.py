@@ -12,41 +12,43 @@ if TYPE_CHECKING:
 
 # Weights that are rounded at a time; each takes about 40 bytes meanwhile.
 _CHUNK = 1 << 24
+# Weights whose errors are compared between precisions: thousands of rows of any matrix.
+SAMPLED = 1 << 22
 # Factors applied to a group's range when searching the scale with the smallest error.
 _SHRINK = tuple(1 - 0.05 * step for step in range(9))
 
 
 def round_matrix(one: Matrix, folder: Path) -> None:
-    """Set the rounding error at the anchor precision, and each precision's weighted squared error relative to it."""
+    """Set the rounding error at the anchor precision, and each precision's weighted squared error relative to it.
+
+    The errors are those of about `SAMPLED` weights in evenly spaced rows, since each takes as long as the anchor's.
+    """
     columns = one.shape[1]
-    anchor = ANCHOR if columns % ANCHOR[1] == 0 else (ANCHOR[0], 0)
-    one.delta = _empty_error(one, folder)
-    weighted = {(bits, group): 0.0 for bits in BITS for group in GROUPS if not group or columns % group == 0}
-    weighted.setdefault(anchor, 0.0)
-    for rows in row_parts(one):
-        weight = one.module.weight.detach()[rows].float()
-        for bits, group in weighted:
-            delta = rounded(weight, bits, group or columns, one.importance) - weight
-            weighted[bits, group] += float((delta.square() * one.importance).sum())
-            if (bits, group) == anchor:
-                one.delta[rows] = delta.to(one.delta.dtype)
-    least = max(weighted[anchor], 1e-30)
-    one.errors = {
-        error_key(bits, group): error / least
-        for (bits, group), error in weighted.items()
-        if bits in BITS and group in GROUPS
-    }
+    one.delta = rounding_error(one, folder)
+    known = {(bits, group) for bits in BITS for group in GROUPS if not group or columns % group == 0}
+    weight = one.module.weight.detach()[:: max(1, one.shape[0] * columns // SAMPLED)].float()
+
+    def weighted(bits: int, group: int) -> float:
+        delta = rounded(weight, bits, group or columns, one.importance) - weight
+        return float((delta.square() * one.importance).sum())
+
+    least = max(weighted(*_anchor(columns)), 1e-30)
+    one.errors = {error_key(bits, group): weighted(bits, group) / least for bits, group in sorted(known)}
 
 
 def rounding_error(one: Matrix, folder: Path) -> Any:
-    """Return the rounding error at the anchor precision, as `round_matrix` does."""
+    """Return the rounding error at the anchor precision."""
     columns = one.shape[1]
-    bits, group = ANCHOR if columns % ANCHOR[1] == 0 else (ANCHOR[0], 0)
+    bits, group = _anchor(columns)
     found = _empty_error(one, folder)
     for rows in row_parts(one):
         weight = one.module.weight.detach()[rows].float()
         found[rows] = (rounded(weight, bits, group or columns, one.importance) - weight).to(found.dtype)
     return found
+
+
+def _anchor(columns: int) -> tuple[int, int]:
+    return ANCHOR if columns % ANCHOR[1] == 0 else (ANCHOR[0], 0)
 
 
 def row_parts(one: Matrix) -> list[slice]:
