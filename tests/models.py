@@ -49,3 +49,17 @@ def recipes_up_to(backend: Backend, effort: str, model: ModelInfo = LLAMA) -> li
     """Return the recipes of a backend that an effort tries."""
     least = EFFORTS.index(effort)
     return [recipe for recipe in backend.recipes(model) if EFFORTS.index(recipe.effort) <= least]
+
+
+# A GGUF file in 16 bits.
+GGUF = ModelInfo(
+    path=Path("model.gguf"),
+    format="gguf",
+    architecture="llama",
+    model_type="llama",
+    task="text-generation",
+    parameters=1_000_000,
+    bytes=2_000_000,
+    dtypes={"F16": 999_000, "F32": 1_000},
+    files=("model.gguf",),
+)

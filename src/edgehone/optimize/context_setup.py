@@ -63,13 +63,11 @@ def set_up_context(
     for line in announced:
         options.emit(Event("", detail=line))
     source = _hashed(info, options)
-    wanted = {**{name: backends[name] for name in names}, reference_backend.NAME: reference_backend}
     against = _against(options, info)
-    if against is not None:
-        wanted[against.backend.NAME] = against.backend
+    origins = [reference_backend, *([against.backend] if against else [])]
+    wanted = {**{name: backends[name] for name in names}, **{one.NAME: one for one in origins}}
     build_executor, target_executor, unready = _ready_executors(executors, wanted, options)
-    origins = [reference_backend.NAME, *([against.backend.NAME] if against else [])]
-    _check_ready(unready, origins, names)
+    _check_ready(unready, [one.NAME for one in origins], names)
     ctx = RunContext(
         model=info,
         source=source,

@@ -44,12 +44,11 @@ def plan(
 ) -> Plan:
     """Return every recipe of every backend that supports the model, up to the effort level.
 
-    `baseline`: the key of the original's recipe, which is measured separately and is not a candidate. `most_bytes`:
-    the user's limit on the size of an artifact, for which a mix of types is proposed at any effort. `simd`: the
-    processor's instruction sets, None if they are not known; recipes that differ from others only on a processor with
-    other ones are left out. `left_out`: backends that are not tried although they support the model, with the reasons.
-    `keep_adapter`: only recipes that keep the model's LoRA adapter apart. Raises ModelError, with each backend's
-    reason, if no backend is left.
+    `baseline`: the key of the original's recipe, which is measured separately. `most_bytes`: the user's limit on the
+    size of an artifact, for which a mix of types is proposed at any effort. `simd`: the processor's instruction sets,
+    None if they are not known; recipes that differ from others only on a processor with other ones are left out.
+    `left_out`: backends that are not tried although they support the model, with the reasons. `keep_adapter`: only
+    recipes that keep the model's LoRA adapter apart. Raises ModelError, with each backend's reason, if none is left.
     """
     recipes: list[Recipe] = []
     refused = {}

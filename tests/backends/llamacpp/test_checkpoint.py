@@ -20,24 +20,13 @@ from edgehone.core.errors import EdgehoneError, ModelError
 from edgehone.formats.gguf import Header, Tensor, type_named
 from edgehone.model.info import ModelInfo
 from edgehone.optimize.build import SENSITIVITY
+from tests.models import GGUF
 
 RunWorker = Callable[..., dict[str, Any]]
 BUILD = "edgehone.backends.llamacpp.build"
 CHECKPOINT = "edgehone.backends.llamacpp.checkpoint:write"
 
-FILE = ModelInfo(
-    path=Path("model.gguf"),
-    format="gguf",
-    architecture="llama",
-    model_type="llama",
-    task="text-generation",
-    parameters=1_000_000,
-    bytes=1_062_500,
-    dtypes={"Q8_0": 999_000, "F32": 1_000},
-    files=("model.gguf",),
-    layers=4,
-    hidden_size=256,
-)
+FILE = replace(GGUF, bytes=1_062_500, dtypes={"Q8_0": 999_000, "F32": 1_000}, layers=4, hidden_size=256)
 LOW = replace(FILE, dtypes={"Q6_K": 999_000, "F32": 1_000}, bytes=820_000)
 
 

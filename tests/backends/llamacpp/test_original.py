@@ -20,24 +20,13 @@ from edgehone.model import gguf
 from edgehone.model.info import ModelInfo
 from edgehone.plan.plan import plan
 from tests.ggufparts import split, tensors
+from tests.models import GGUF
 
 RunWorker = Callable[..., dict[str, Any]]
 
-FILE = ModelInfo(
-    path=Path("model.gguf"),
-    format="gguf",
-    architecture="llama",
-    model_type="llama",
-    task="text-generation",
-    parameters=1_000_000,
-    bytes=2_000_000,
-    dtypes={"F16": 999_000, "F32": 1_000},
-    files=("model.gguf",),
-)
-
 
 def of(**dtypes: int) -> ModelInfo:
-    return replace(FILE, dtypes=dtypes)
+    return replace(GGUF, dtypes=dtypes)
 
 
 def names(model: ModelInfo) -> set[str]:
@@ -45,7 +34,7 @@ def names(model: ModelInfo) -> set[str]:
 
 
 def test_a_float_file_is_supported_with_a_note_on_the_reference() -> None:
-    support = original.supports(FILE)
+    support = original.supports(GGUF)
     assert support.ok and support.reasons == ("quality is measured against the GGUF file",)
 
 
@@ -62,23 +51,23 @@ def test_a_quantized_file_is_supported_with_a_note() -> None:
     ],
 )
 def test_unsupported_models_are_refused(change: dict[str, Any], reason: str) -> None:
-    support = original.supports(replace(FILE, **change))
+    support = original.supports(replace(GGUF, **change))
     assert not support.ok and reason in support.reasons[0]
 
 
 def test_reference_and_baseline_use_the_same_file() -> None:
     assert (
-        original.steps(original.reference(FILE))
-        == original.steps(original.original(FILE))
+        original.steps(original.reference(GGUF))
+        == original.steps(original.original(GGUF))
         == backend.LINK_ORIGINAL
     )
-    assert original.steps(original.original(FILE)).links
+    assert original.steps(original.original(GGUF)).links
 
 
 def test_candidates_have_fewer_bits_than_the_file() -> None:
-    made = backend.recipes(FILE)
+    made = backend.recipes(GGUF)
     assert [each.name for each in made if each.exact] == [made[0].name] == ["as-is"]
-    assert {"Q8_0", "Q4_K_M", "Q4_K_M+imatrix"} <= names(FILE) and "F16" not in names(FILE)
+    assert {"Q8_0", "Q4_K_M", "Q4_K_M+imatrix"} <= names(GGUF) and "F16" not in names(GGUF)
     assert "F16" in names(of(F32=9))
     eight = backend.recipes(of(Q8_0=9, F32=1))
     assert "Q8_0" not in {each.name for each in eight}
@@ -93,12 +82,12 @@ def test_a_file_with_few_bits_is_told_to_be_quantized() -> None:
 
 
 def test_the_first_step_links_the_file() -> None:
-    step = backend.steps(next(each for each in backend.recipes(FILE) if each.name == "Q4_0+imatrix"))
+    step = backend.steps(next(each for each in backend.recipes(GGUF) if each.name == "Q4_0+imatrix"))
     assert step.inputs["converted"] == step.inputs["imatrix"].inputs["converted"] == backend.LINK_ORIGINAL
 
 
 def test_the_gguf_backend_offers_no_candidates() -> None:
-    made = plan(FILE, {"gguf": original, "llamacpp": backend}, "quick", baseline=original.original(FILE).key)
+    made = plan(GGUF, {"gguf": original, "llamacpp": backend}, "quick", baseline=original.original(GGUF).key)
     assert made.backends == ["llamacpp"] and "gguf" in made.refused
 
 
